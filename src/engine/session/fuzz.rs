@@ -18,7 +18,7 @@ use std::{
 
 use self::{
     checks::Checks,
-    server::{CALL_ID, Server, push, random},
+    server::{Server, push, random},
     setup::Setup,
 };
 use super::Session;
@@ -207,7 +207,7 @@ impl Run {
                 let mut sent = Vec::new();
                 self.client.pty_input(self.now, bytes, |header, frame| sent.push([header, frame].concat()));
                 for packet in sent {
-                    self.checks.sent(&packet, CALL_ID)?;
+                    self.checks.sent(&packet, self.client.call.as_ref())?;
                     push(&mut self.gre, packet);
                 }
             }

@@ -106,13 +106,19 @@ fn parts(header: &VirtioHeader, packet: &[u8]) -> Option<Vec<Vec<u8>>> {
 }
 
 /// Returns the packets of each flow, in order: those with the same version, protocol, addresses and ports.
-fn flows(packets: &[Vec<u8>]) -> BTreeMap<[&[u8]; 3], Vec<&Vec<u8>>> {
+fn flows(packets: &[Vec<u8>]) -> BTreeMap<[&[u8]; 3], Vec<Vec<u8>>> {
     let mut flows = BTreeMap::<_, Vec<_>>::new();
     for packet in packets {
         let ipv6 = packet.first().is_some_and(|first| first >> 4 == 6);
         let (protocol, addresses) = if ipv6 { (6..7, 8..44) } else { (9..10, 12..24) };
         let key =
             [packet.get(..1), packet.get(protocol), packet.get(addresses)].map(Option::unwrap_or_default);
+        let mut packet = packet.clone();
+        // With DF set the identification means nothing (RFC 6864 §4.1), and need not stay.
+        if !ipv6 && packet.get(6).is_some_and(|flags| flags & 0x40 != 0) {
+            put(&mut packet, 4, [0; 2]);
+            put(&mut packet, IPV4_CHECKSUM, [0; 2]);
+        }
         flows.entry(key).or_default().push(packet);
     }
     flows

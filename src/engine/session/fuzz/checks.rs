@@ -9,7 +9,7 @@ use super::setup::limits;
 use crate::{
     engine::{
         message::FromEngine,
-        session::{Session, SessionEvent},
+        session::{Session, SessionEvent, call::Call},
     },
     failure::{Failure, FailureKind, Phase, Remedy},
     ppp::{
@@ -130,11 +130,13 @@ impl Checks {
     }
 
     /// Checks a GRE packet that the client sends.
-    pub fn sent(&mut self, packet: &[u8], peer_call_id: u16) -> Result<(), String> {
+    pub fn sent(&mut self, packet: &[u8], call: Option<&Call>) -> Result<(), String> {
         let mut packet = packet.to_vec();
         let (header, payload) = gre::parse(&packet).map_err(|why| format!("the client sends: {why}"))?;
         ensure(!self.ended, "a packet is sent after the end")?;
-        ensure(header.call_id == peer_call_id, "a packet of another call is sent")?;
+        // A forged reply may have given the call another number than the server's.
+        let is_ours = call.is_some_and(|call| call.flow.peer_call_id() == header.call_id);
+        ensure(is_ours, "a packet of another call is sent")?;
         let Some(sequence) = header.seq else { return Ok(()) };
         let last = self.last_sequence.replace(sequence);
         ensure(last.is_none_or(|last| last < sequence), "a sequence number is used twice")?;

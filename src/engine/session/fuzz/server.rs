@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The server's call id.
-pub(super) const CALL_ID: u16 = 9;
+const CALL_ID: u16 = 9;
 /// Most packets on the path in one direction; later ones are lost.
 const QUEUE: usize = 64;
 

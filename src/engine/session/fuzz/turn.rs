@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    Run,
-    server::{CALL_ID, push},
-};
+use super::{Run, server::push};
 use crate::pptp::fuzzing::ensure;
 
 /// Most packets that a session may have ready at once.
@@ -52,7 +49,7 @@ impl Run {
         for count in 0.. {
             let Some(range) = self.client.gre_output(self.now, &mut self.out) else { break };
             let packet = self.out.get(range).unwrap_or_default();
-            self.checks.sent(packet, CALL_ID)?;
+            self.checks.sent(packet, self.client.call.as_ref())?;
             push(&mut self.gre, packet.to_vec());
             ensure(count < MAX_BURST, "packets to send without end")?;
         }
@@ -83,7 +80,7 @@ impl Run {
         let packet = self.checks.to_server.packet(length);
         if let Some(range) = self.client.tun_input(self.now, &packet, &mut self.out) {
             let packet = self.out.get(range).unwrap_or_default();
-            self.checks.sent(packet, CALL_ID)?;
+            self.checks.sent(packet, self.client.call.as_ref())?;
             push(&mut self.gre, packet.to_vec());
         }
         Ok(())
