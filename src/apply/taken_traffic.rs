@@ -7,14 +7,15 @@ use ipnet::IpNet;
 use super::Changes;
 use crate::{
     net::routes::{Filter, Kind, MAIN_TABLE, Route},
-    plan::{MainRoute, Step, taken_traffic},
+    plan::{MainRoute, PolicyStep, Step, taken_traffic},
 };
 
 impl Changes {
-    /// Returns the routes of the main table that take packets from the tunnel, in words; none with a kill switch, which
-    /// does not follow them, and none in a namespace of its own. `exclude` and the server are meant to stay outside.
+    /// Returns the routes of the main table that take packets from the tunnel, in words; none with the rules of a kill
+    /// switch, which precede that table (Linux, with a default route), and none in a namespace of its own. `exclude` and
+    /// the server are meant to stay outside.
     pub fn taken_traffic(&mut self, exclude: &[IpNet], server: Option<Ipv4Addr>) -> Vec<String> {
-        if self.has_kill_switch() || self.host.named_netns().is_some() {
+        if (self.has_kill_switch() && self.has_rules()) || self.host.named_netns().is_some() {
             return Vec::new();
         }
         let entries = self.ledger.record().entries.iter();
@@ -47,6 +48,11 @@ impl Changes {
             }
         }
         found
+    }
+
+    fn has_rules(&self) -> bool {
+        let entries = &self.ledger.record().entries;
+        entries.iter().any(|entry| matches!(entry.step, Step::Policy(PolicyStep::Rule { .. })))
     }
 }
 

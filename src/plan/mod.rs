@@ -62,7 +62,7 @@ pub use self::{
     route::{HostRouteStep, RemoveDefaultStep, RouteStep},
     step::Step,
     symbol::{Symbol, Value},
-    taken_traffic::{MainRoute, taken_traffic},
+    taken_traffic::{MainRoute, taken_traffic, taken_traffic_remedy},
 };
 
 /// The phase of a connection in which a plan is performed.

@@ -8,6 +8,10 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use super::local_space;
+use crate::{
+    platform::Platform,
+    profile::{Leak, Profile},
+};
 
 /// A route of the main table, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,9 +56,46 @@ pub fn taken_traffic<'a, T>(
         .collect()
 }
 
+/// Returns the sentence that says how such routes can be refused.
+#[must_use]
+pub fn taken_traffic_remedy(profile: &Profile, platform: Platform) -> &'static str {
+    match (platform, profile.leak) {
+        (Platform::Linux, Leak::Allow) => "With leak = \"block\" they are refused (Linux, with default)",
+        (Platform::Linux, Leak::Block) => {
+            "leak = \"block\" refuses them only with default, not with routes alone"
+        }
+        (Platform::OpenBsd | Platform::FreeBsd, Leak::Allow) => {
+            "pf can refuse them: pptpctl.toml(5), \"leak\", has the rules"
+        }
+        (Platform::OpenBsd | Platform::FreeBsd, Leak::Block) => {
+            "leak = \"block\" does not refuse them on this system, but pf can: pptpctl.toml(5), \"leak\", has the rules"
+        }
+        (Platform::NetBsd, Leak::Allow) => "npf can refuse them",
+        (Platform::NetBsd, Leak::Block) => {
+            "leak = \"block\" does not refuse them on this system, but npf can"
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn remedy_exists_on_the_system_and_is_not_in_force_yet() {
+        for platform in Platform::ALL {
+            let mut profile = crate::plan::tests::profile("203.0.113.9");
+            let allowed = taken_traffic_remedy(&profile, platform);
+            profile.leak = Leak::Block;
+            let blocked = taken_traffic_remedy(&profile, platform);
+            assert!(!blocked.starts_with("With leak") && blocked.contains("leak = \"block\""), "{blocked}");
+            for words in [allowed, blocked] {
+                assert_eq!(words.contains("npf"), platform == Platform::NetBsd, "{words}");
+                let is_bsd = platform != Platform::Linux;
+                assert_eq!(words.contains("pf can refuse") || words.contains("pf can"), is_bsd, "{words}");
+            }
+        }
+    }
 
     fn route(dest: &str, metric: u32) -> MainRoute<String> {
         let route = dest.to_owned();

@@ -51,6 +51,8 @@ fn routes_that_take_packets_from_the_tunnel_are_shown() {
     assert_warned("default = { mode = \"halves\" }", rogue);
     assert_warned("default = { mode = \"replace\" }", rogue);
     assert_warned("routes = [\"192.168.77.0/24\"]", &["192.168.77.128/25"]);
+    // Without default the kill switch has no rules: the main table decides.
+    assert_warned("routes = [\"192.168.77.0/24\"]\nleak = \"block\"", &["192.168.77.128/25"]);
 }
 
 #[test]

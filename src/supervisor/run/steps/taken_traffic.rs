@@ -1,10 +1,13 @@
 //! Warns of routes that have taken packets from the tunnel since `up`.
 
 use super::Steps;
+use crate::{plan, platform::Platform};
 
 /// The routes of other programs that take packets from the tunnel.
 #[derive(Debug, Default)]
 pub(super) struct TakenTraffic {
+    /// The sentence that says how they can be refused.
+    remedy: &'static str,
     /// Those that were there when the tunnel came up; `None` before.
     at_up: Option<Vec<String>>,
     /// Those that came later and are there now.
@@ -22,14 +25,13 @@ impl TakenTraffic {
 
     /// Returns warnings for the status, one sentence each.
     pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
-        self.since.iter().map(|route| warning(route))
+        self.since.iter().map(|route| warning(route, self.remedy))
     }
 }
 
-fn warning(route: &str) -> String {
+fn warning(route: &str, remedy: &str) -> String {
     format!(
-        "the route {route} takes packets from the tunnel, which leave unencrypted; it was not there at `up`. With \
-         leak = \"block\" they are refused (Linux, with default)"
+        "the route {route} takes packets from the tunnel, which leave unencrypted; it was not there at `up`. {remedy}"
     )
 }
 
@@ -38,8 +40,9 @@ impl Steps {
     pub(super) fn follow_taken_traffic(&mut self) {
         let Some(changes) = &mut self.changes else { return };
         let now = changes.taken_traffic(&self.profile.exclude, self.collisions.server);
+        self.taken.remedy = plan::taken_traffic_remedy(&self.profile, Platform::host());
         for route in self.taken.update(now) {
-            tracing::warn!("{}", warning(&route));
+            tracing::warn!("{}", warning(&route, self.taken.remedy));
         }
     }
 }
