@@ -236,7 +236,9 @@ impl Stage<'_> {
             }
             Fault::DeviceDeleted => self.change_device("ip link del $d"),
             Fault::RulesDeleted => {
-                self.world.laptop("ip rule flush; ip rule add lookup main pref 32766; ip rule add lookup default pref 32767");
+                self.world.laptop(
+                    "ip rule | cut -d: -f1 | while read n; do case $n in 0|32766|32767);; *) ip rule del pref $n;; esac; done",
+                );
             }
             Fault::EngineKilled => self.kill("engine_pid", "KILL"),
             Fault::EngineStopped => self.kill("engine_pid", "STOP"),
