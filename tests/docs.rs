@@ -27,6 +27,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/ATTACKS.md",
     "docs/BENCHMARKS.md",
     "docs/MIGRATING.md",
+    "docs/MUTANTS.md",
     "docs/PLATFORMS.md",
     "docs/REFERENCE.md",
 ];
