@@ -20,6 +20,9 @@ impl RedialMemory {
     /// Returns what to ask this server for, and forgets it until the link is up.
     pub fn dial(&mut self, server: SocketAddrV4) -> Option<Remembered> {
         let known = self.known.take().and_then(|(known, remembered)| (known == server).then_some(remembered));
+        if let Some(before) = &known {
+            tracing::debug!("the server is asked for {} again", before.address);
+        }
         self.dialled = Some((server, known.clone()));
         known
     }

@@ -34,6 +34,25 @@ fn packet_filter_of_a_lost_tunnel_is_removed_until_it_is_back() {
     });
 }
 
+/// A redial asks for the address that the server gave before; the first dial of a supervisor does not.
+#[test]
+fn redial_asks_for_the_same_address() {
+    in_world(working_server(), |world| {
+        world.profile("retry = { first = \"300ms\", max = \"300ms\" }");
+        let before = world.state();
+        world.up();
+        let address = || world.shell("ip -o -4 addr show dev tun0");
+        let first = address();
+        let inside = first.split("inet ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
+        let log = || std::fs::read_to_string("/var/log/pptpctl/vpn.log").unwrap();
+        assert!(!log().contains("is asked for"), "{}", log());
+        world.shell(&format!("kill -9 {}", world.pid("engine_pid")));
+        world.wait_for(|| log().contains(&format!("the server is asked for {inside} again")));
+        world.wait_for(|| text(&world.run(&["status", "vpn"]).stdout).contains("vpn: up on tun0"));
+        world.down(&before);
+    });
+}
+
 /// A step that fails on a redial, as while another program changes the host, does not end a tunnel that was up.
 #[test]
 fn tunnel_comes_back_after_a_step_of_a_redial_has_failed() {
