@@ -190,7 +190,7 @@ pub struct Up {
     /// The profile
     #[arg(required_unless_present = "autostart")]
     pub name: Option<String>,
-    /// Every profile with autostart = true, one after the other
+    /// Every profile with autostart = true, several at the same time
     #[arg(long, conflicts_with_all = ["name", "foreground"])]
     pub autostart: bool,
     /// Wait until the tunnel is up or has failed for good, also if retry.from-start is set or another `up` has begun

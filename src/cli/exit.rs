@@ -54,6 +54,19 @@ impl Code {
         [USAGE, PROFILE, NOT_ROOT, ALREADY_UP].contains(&self) || FailureKind::ALL.iter().any(is_final_kind)
     }
 
+    /// Returns the exit status of a process of this program.
+    #[must_use]
+    pub const fn of_process(status: u8) -> Self {
+        Self(status)
+    }
+
+    /// Returns the status of two commands: the first that is final, as a repetition could lock an account, otherwise the
+    /// first failure.
+    #[must_use]
+    pub fn or(self, next: Self) -> Self {
+        if self == OK || (next.is_final() && !self.is_final()) { next } else { self }
+    }
+
     /// Returns the status as a number.
     #[must_use]
     pub const fn number(self) -> u8 {

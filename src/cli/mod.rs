@@ -6,6 +6,7 @@
 pub mod args;
 mod ask;
 mod autostart;
+mod batches;
 mod check;
 mod completions;
 mod demo;

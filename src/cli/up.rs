@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal},
+    iter,
     path::Path,
     process,
     time::Instant,
@@ -36,11 +37,20 @@ pub fn main(config: Option<&Path>, args: &Up) -> Code {
     let inherited = Inherited::at_start();
     match &args.name {
         Some(name) => one(config, name, args, &inherited),
-        None => autostart::each(config, |name| match one(config, name, args, &inherited) {
-            // Another `up` was faster.
-            exit::ALREADY_UP => exit::OK,
-            code => code,
-        }),
+        None => {
+            let one = |name: &str| match one(config, name, args, &inherited) {
+                // Another `up` was faster.
+                exit::ALREADY_UP => exit::OK,
+                code => code,
+            };
+            if args.dry_run {
+                return autostart::each(config, one);
+            }
+            let options = [("--wait", args.wait), ("--from-start", args.from_start)];
+            let given = options.iter().filter(|(_, is_given)| *is_given).map(|(option, _)| *option);
+            let process: Vec<&str> = iter::once("up").chain(given).collect();
+            autostart::up(config, &process, one)
+        }
     }
 }
 

@@ -49,3 +49,28 @@ fn autostart_continues_after_unreadable_profile() {
         assert!(!net.world.run(&["status", "vpn"]).status.success());
     });
 }
+
+/// Independent profiles are dialled at the same time, and shown in their order.
+#[test]
+fn autostart_dials_independent_profiles_at_once() {
+    in_resolver_world(|net| {
+        net.world.profile("autostart = true");
+        let one = fs::read_to_string(World::CONFIG).unwrap();
+        let named = |at: u8| {
+            one.replace("profile.vpn", &format!("profile.n{at}"))
+                .replace("192.168.77.0/24", &format!("192.168.{}.0/24", 100 + at))
+        };
+        let many: String = (0..6).map(named).collect();
+        fs::write(World::CONFIG, many).unwrap();
+        let before = net.world.state();
+        let output = net.world.run(&["up", "--autostart"]);
+        let printed = text(&output.stdout);
+        assert!(output.status.success(), "{printed}{}", text(&output.stderr));
+        let places: Vec<_> = (0..6).map(|at| printed.find(&format!("n{at}: up on tun")).unwrap()).collect();
+        assert!(places.is_sorted(), "{printed}");
+        assert!((0..6).all(|at| net.world.run(&["status", &format!("n{at}")]).status.success()));
+        let output = net.world.run(&["down", "--autostart"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        net.world.assert_state(&before);
+    });
+}
