@@ -121,11 +121,14 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
+/// Counts instructions, where it is installed: the bench runs without it.
+const COUNTER: &str = "valgrind";
+
 /// Returns the instructions for each packet, from two runs under callgrind.
 fn instructions(name: &str) -> Option<u64> {
     let own = std::env::current_exe().ok()?;
     let run = |count: usize| {
-        let output = Command::new("valgrind")
+        let output = Command::new(COUNTER)
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
             .arg(&own)
             .args([COUNT, name, &count.to_string()])

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     import::{self, Imported, Kind, PLACEHOLDER, Place, Source, Sources, Tunnel},
+    platform::CONFIG_DIR,
     profile::{Locations, ProfileName},
 };
 
@@ -148,9 +149,9 @@ fn next(config: Option<&Path>, names: &[&str]) {
         ));
     }
     if !Uid::effective().is_root() {
-        complain(
-            "a tunnel needs root, whose profiles are in /etc/pptpctl: to put it there, import with sudo",
-        );
+        complain(format_args!(
+            "a tunnel needs root, whose profiles are in {CONFIG_DIR}: to put it there, import with sudo"
+        ));
     }
 }
 

@@ -1,10 +1,10 @@
 //! Puts imported profiles and passwords in place: private, atomically, and never over another file unasked.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions, Permissions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
+    fs::{self, DirBuilder, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    path::Path,
 };
 
 use nix::unistd::Uid;
@@ -12,6 +12,7 @@ use nix::unistd::Uid;
 use super::{
     exit::{self, Code},
     output::{self, error, line},
+    put::{self, Created},
 };
 use crate::{
     import::Place,
@@ -36,6 +37,9 @@ pub fn write(config: Option<&Path>, directory: &Path, drafts: &[Draft<'_>], forc
     let refuse = |text: String| {
         error(text);
         exit::PROFILE
+    };
+    let put_file = |path: &Path, content: &[u8], mode| {
+        if force { put::overwrite(path, content, mode) } else { Created::default().file(path, content, mode) }
     };
     // Without a file there are no profiles yet, and the report on that is of no use here.
     let existing = output::profiles(config)?;
@@ -77,7 +81,9 @@ pub fn write(config: Option<&Path>, directory: &Path, drafts: &[Draft<'_>], forc
     // The file that --config names has to exist, although the profiles are beside it.
     if let Some(file) = config.filter(|file| !file.exists()) {
         let note = b"# The profiles that `pptpctl import` wrote are in profiles.d.\n";
-        put(file, note, 0o644, false).map_err(|why| refuse(format!("{}: {why}", file.display())))?;
+        Created::default()
+            .file(file, note, 0o644)
+            .map_err(|why| refuse(format!("{}: {why}", file.display())))?;
     }
     for draft in drafts {
         let Place { profile, secret } = &draft.place;
@@ -85,11 +91,11 @@ pub fn write(config: Option<&Path>, directory: &Path, drafts: &[Draft<'_>], forc
         if let Some(password) = draft.password {
             let mut text = zeroize::Zeroizing::new(password.expose().to_vec());
             text.push(b'\n');
-            put(secret, &text, 0o600, force).map_err(|why| refuse(format!("{}: {why}", secret.display())))?;
+            put_file(secret, &text, 0o600).map_err(|why| refuse(format!("{}: {why}", secret.display())))?;
             new_secret = Some(secret).filter(|_| !force);
             line(format_args!("wrote {} (mode 600)", secret.display()));
         }
-        if let Err(why) = put(profile, draft.toml.as_bytes(), 0o644, force) {
+        if let Err(why) = put_file(profile, draft.toml.as_bytes(), 0o644) {
             if let Some(secret) = new_secret {
                 let _gone = fs::remove_file(secret);
             }
@@ -122,32 +128,4 @@ fn prepare(path: &Path, mode: u32) -> io::Result<()> {
         return Err(io::Error::other("others may change what is in it: chown it, or chmod go-w"));
     }
     Ok(())
-}
-
-/// Writes a file under another name, and gives it its own: never over an existing file without `force`.
-fn put(path: &Path, bytes: &[u8], mode: u32, force: bool) -> io::Result<()> {
-    let temporary = temporary_beside(path);
-    let result = (|| {
-        // Private until it has its mode.
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.set_permissions(Permissions::from_mode(mode))?;
-        file.sync_all()?;
-        if force { fs::rename(&temporary, path) } else { fs::hard_link(&temporary, path) }
-    })();
-    if result.is_err() || !force {
-        let _gone = fs::remove_file(&temporary);
-    }
-    if result.is_ok()
-        && let Some(directory) = path.parent()
-    {
-        fs::File::open(directory)?.sync_all()?;
-    }
-    result
-}
-
-fn temporary_beside(path: &Path) -> PathBuf {
-    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    // Hidden, so that no profile is read from it if it stays after a crash.
-    path.with_file_name(format!(".{name}.{}", std::process::id()))
 }

@@ -34,18 +34,13 @@ impl Created {
 
     /// Creates a file. One that exists is an error, and is left as it is.
     pub fn file(&mut self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-        let beside = beside(path)?;
-        let file = write_beside(&beside, content)?;
-        let linked = file
-            .set_permissions(Permissions::from_mode(mode))
-            .and_then(|()| file.sync_all())
-            // Unlike rename(2), link(2) fails if the file exists.
-            .and_then(|()| fs::hard_link(&beside, path));
-        let removed = fs::remove_file(&beside);
-        linked?;
-        self.files.push(path.to_owned());
-        sync_directory(path);
-        removed
+        // Unlike rename(2), link(2) fails if the file exists.
+        let linked =
+            put(path, content, mode, |beside| fs::hard_link(beside, path).and(fs::remove_file(beside)));
+        if linked.is_ok() {
+            self.files.push(path.to_owned());
+        }
+        linked
     }
 
     /// Removes all of it.
@@ -54,6 +49,30 @@ impl Created {
         let directories = self.directories.iter().rev().map(fs::remove_dir);
         files.chain(directories).fold(Ok(()), io::Result::and)
     }
+}
+
+/// Writes a file with this mode, also over one that exists.
+pub fn overwrite(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    put(path, content, mode, |beside| fs::rename(beside, path))
+}
+
+/// Writes a file under a hidden name, and has `place` give it its own.
+fn put(
+    path: &Path,
+    content: &[u8],
+    mode: u32,
+    place: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let beside = beside(path)?;
+    let placed = write_beside(&beside, content)?
+        .set_permissions(Permissions::from_mode(mode))
+        .and_then(|()| File::open(&beside)?.sync_all())
+        .and_then(|()| place(&beside));
+    match placed {
+        Ok(()) => sync_directory(path),
+        Err(_) => drop(fs::remove_file(&beside)),
+    }
+    placed
 }
 
 /// Replaces the content of a file, or of the one that a link leads to. Owner and mode stay.

@@ -3,7 +3,10 @@
 use std::{io, path::Path};
 
 use super::{Kind, Place, Source, Sources, import};
-use crate::profile::{ProfileName, Profiles};
+use crate::{
+    platform::CONFIG_DIR,
+    profile::{ProfileName, Profiles},
+};
 
 /// Takes the first byte for the kind and the rest for the file, which is also every file that it names. The TOML that
 /// comes out must be accepted by the TOML parser and must not contain what only a password has.
@@ -38,7 +41,7 @@ pub fn files(data: &[u8]) -> Result<(), String> {
             return Err(format!("two profiles are called {name}"));
         }
         names.push(name);
-        let place = Place::of(Path::new("/etc/pptpctl"), name);
+        let place = Place::of(Path::new(CONFIG_DIR), name);
         let toml = tunnel.toml(name, kind.title(), &place, false);
         let profiles = Profiles::from_text(&place.profile, &toml, false);
         if profiles.names().collect::<Vec<_>>() != [name] {
