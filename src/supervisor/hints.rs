@@ -165,7 +165,7 @@ mod tests {
         assert!(blames(refused.clone()) && blames(refused.clone().confirmed()));
         assert!(!blames(refused.clone().hint("the account is disabled")));
         assert!(!blames(refused.clone().undecided(crate::failure::UndecidedLogin::Refused)));
-        assert!(!blames(refused.remedied_by(Remedy::AnotherServer)));
+        assert!(!blames(Failure::new(Phase::Authentication, FailureKind::LoginUndecided, "")));
         assert!(!blames(Failure::new(Phase::Lcp, FailureKind::LcpFailed, "")));
     }
 

@@ -5,7 +5,7 @@
 //! mounts and directory when the demo has ended, or when the process that the user started has, however it ended.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, Read},
     os::unix::{fs::DirBuilderExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, ExitStatus, Stdio},

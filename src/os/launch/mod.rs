@@ -75,7 +75,7 @@ pub struct Start {
     /// Its environment.
     pub environment: Vec<(String, String)>,
     /// Its umask, if that is not this process's.
-    pub umask: Option<u16>,
+    pub umask: Option<libc::mode_t>,
     /// Whether it gets a process group of its own.
     pub separate_group: bool,
     /// Whether the kernel kills it when this process ends, where it can (Linux).
@@ -136,7 +136,7 @@ impl Start {
         if self.ends_with_parent {
             process::kill_with_parent(&mut command);
         }
-        let former = self.umask.map(|mask| umask(Mode::from_bits_truncate(mask.into())));
+        let former = self.umask.map(|mask| umask(Mode::from_bits_truncate(mask)));
         let started = command.spawn();
         if let Some(former) = former {
             umask(former);
