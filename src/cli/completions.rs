@@ -118,7 +118,8 @@ mod tests {
     fn scripts_of_pptpctl_ask_for_names_where_a_command_has_one() {
         let count = |shell, text: &str| script(shell, Program::Pptpctl).unwrap().matches(text).count();
         let command = Args::command();
-        let has_name = |one: &&Command| one.get_arguments().any(|it| it.get_id() == "name" && it.is_positional());
+        let has_name =
+            |one: &&Command| one.get_arguments().any(|it| it.get_id() == "name" && it.is_positional());
         let with_name: Vec<_> = command.get_subcommands().filter(has_name).collect();
         let aliases = with_name.iter().map(|one| one.get_visible_aliases().count()).sum::<usize>();
         let commands = with_name.len();

@@ -74,7 +74,7 @@ impl Session {
             self.liveness = Some(LivenessCheck::new(now + SECOND_CHECK, self.answer_limit(), true));
             self.search_path(now);
         }
-        self.ready_confirmed(now);
+        self.ready_confirmed();
     }
 
     /// Repeats the LCP Echo, or decides, when due.

@@ -74,7 +74,7 @@ impl Session {
                 }
             }
             link::LinkEvent::PeerAnswered => self.answered(now),
-            link::LinkEvent::Confirmed => self.ready_confirmed(now),
+            link::LinkEvent::Confirmed => self.ready_confirmed(),
             link::LinkEvent::PathAnswered(id) => self.path_answered(now, id),
             link::LinkEvent::Ipv6Up(ids) => self.ipv6_opened(identifiers(ids)),
             link::LinkEvent::Ipv6Down => tracing::debug!("IPv6 may not flow"),

@@ -39,7 +39,7 @@ impl Session {
         self.first_echo = Some(now);
         self.poll_ready_check(now);
         if confirmed {
-            self.ready_confirmed(now);
+            self.ready_confirmed();
         }
     }
 
@@ -57,11 +57,11 @@ impl Session {
         }
     }
 
-    /// Records that IPCP is open on the server: packets sent from now on are accepted.
-    pub(super) fn ready_confirmed(&mut self, now: Instant) {
+    /// Records that IPCP is open on the server: packets sent from now on are accepted. The check is completed when the
+    /// link's other events have been handled, since IPV6CP may have opened with the same packet.
+    pub(super) const fn ready_confirmed(&mut self) {
         if let Some(proof) = &mut self.ready_check {
             proof.confirmed = true;
-            self.ipv6_decided(now);
         }
     }
 

@@ -40,6 +40,9 @@ struct Dial {
     wire: VecDeque<(Instant, Wire)>,
     /// GRE packets of the client that are lost, counted from the first.
     lost: Vec<usize>,
+    /// Both ends use IPv6, and the client reads the packets that have come by the same time before it handles what
+    /// follows from them.
+    is_ipv6: bool,
     sent: usize,
     up: Option<(Duration, LinkUp)>,
     down: Option<Failure>,
@@ -49,10 +52,14 @@ struct Dial {
 
 /// Returns a dial to a server: ours if `kind` is `None`.
 fn dial(kind: Option<Kind>, remembered: Option<Remembered>) -> Dial {
+    dial_with(kind, Spec { remembered, ..spec() })
+}
+
+fn dial_with(kind: Option<Kind>, spec: Spec) -> Dial {
     let now = Instant::now();
     let mut control = Control::new(control::ControlConfig::server("lab"), now);
     control.connected(now);
-    let spec = Spec { remembered, ..spec() };
+    let is_ipv6 = spec.ipv6;
     let mut client = Session::new(spec, Secret::from("right"), 77, random(1), now);
     client.connected(now, "here".into());
     Dial {
@@ -66,6 +73,7 @@ fn dial(kind: Option<Kind>, remembered: Option<Remembered>) -> Dial {
         gives: GIVEN,
         wire: VecDeque::new(),
         lost: Vec::new(),
+        is_ipv6,
         sent: 0,
         up: None,
         down: None,
@@ -115,8 +123,10 @@ impl Dial {
             Wire::ToClient(bytes) => self.client.tcp_input(now, &bytes),
             Wire::GreToClient(mut packet) => {
                 self.client.gre_input(now, &mut packet, &mut |_| {});
-                // Each packet is answered by itself, as by the event loop.
-                self.exchange();
+                // Each packet is answered by itself, as by the event loop at such a distance.
+                if !self.is_ipv6 {
+                    self.exchange();
+                }
             }
             Wire::GreToServer(mut packet) => {
                 let (Some(flow), Some(server)) = (&mut self.flow, &mut self.server) else { return };
@@ -195,7 +205,7 @@ impl Dial {
         if let link::Role::Server(server) = &mut config.role {
             server.dns = vec![RESOLVER, RESOLVER];
         }
-        config.mppe = spec().mppe;
+        (config.mppe, config.ipv6) = (spec().mppe, self.is_ipv6);
         let mut link = Link::new(config, self.now);
         link.open(self.now);
         Server::Ours(Box::new(link))
@@ -240,6 +250,17 @@ fn round_trips_of_a_first_dial_and_of_a_redial() {
         let redialled = dial(kind, Some(dialled.remembered())).run();
         assert!((redialled.round_trips() - again).abs() < 0.01, "{kind:?}: {}", redialled.round_trips());
         assert!(redialled.was_open && redialled.remembered() == dialled.remembered(), "{kind:?}");
+    }
+}
+
+/// IPV6CP opens with a packet that is handled together with the one that opens IPCP.
+#[test]
+fn ipv6_is_up_with_the_link_whatever_comes_together() {
+    let remembered = dial(None, None).run().remembered();
+    for remembered in [None, Some(remembered)] {
+        let is_redial = remembered.is_some();
+        let dialled = dial_with(None, Spec { remembered, ipv6: true, ..spec() }).run();
+        assert!(dialled.up.as_ref().unwrap().1.ipv6.is_some(), "a redial: {is_redial}");
     }
 }
 
