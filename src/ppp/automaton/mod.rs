@@ -39,6 +39,10 @@ const COPIES_MAX: u32 = 3;
 /// Negotiation is given up after this many times Max-Failure refusals in a row.
 const GIVE_UP_FACTOR: u32 = 4;
 
+/// Least wait before the first retransmission of a request that follows the peer's: the path has carried a packet of the
+/// peer just now, and a copy that crosses the peer's answer and our acknowledgement makes it start over.
+const HEARD_WAIT: Duration = Duration::from_secs(1);
+
 /// Timers and counters (RFC 1661 §4.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
@@ -251,7 +255,7 @@ impl<O: OptionSet> Automaton<O> {
     /// Sends a changed Configure-Request in place of one that has no answer yet.
     fn replace_request(&mut self, now: Instant) {
         self.replaced = Some(self.request_id);
-        self.interval = self.first_wait();
+        self.interval = self.first_wait().max(HEARD_WAIT);
         self.send_request(now, false);
     }
 
