@@ -185,7 +185,7 @@ pub struct Restart {
 }
 
 /// Arguments of `up`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Up {
     /// The profile
     #[arg(required_unless_present = "autostart")]

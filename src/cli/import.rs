@@ -13,11 +13,12 @@ use super::{
     import_files::{limit, read_file},
     import_places, import_write,
     output::{complain, error, line},
+    put,
 };
 use crate::{
     import::{self, Imported, Kind, PLACEHOLDER, Place, Source, Sources, Tunnel},
     platform::CONFIG_DIR,
-    profile::{Locations, ProfileName},
+    profile::ProfileName,
 };
 
 /// The longest list of words that need no setting, before it is cut.
@@ -67,7 +68,7 @@ fn import(config: Option<&Path>, args: &Import) -> Result<Code, Code> {
         Some(name) => Some(ProfileName::new(name).map_err(|why| refuse(format!("--name: {why}")))?),
         None => None,
     };
-    let directory = directory(config)?;
+    let directory = put::directory(config)?;
     let mut groups: Vec<(Kind, Vec<Source>)> = Vec::new();
     for path in &args.files {
         let source = source(path).map_err(|why| refuse(format!("{}: {why}", path.display())))?;
@@ -153,20 +154,6 @@ fn next(config: Option<&Path>, names: &[&str]) {
             "a tunnel needs root, whose profiles are in {CONFIG_DIR}: to put it there, import with sudo"
         ));
     }
-}
-
-/// Returns the directory of the profiles.
-fn directory(config: Option<&Path>) -> Result<PathBuf, Code> {
-    let failed = |why: String| {
-        error(why);
-        exit::PROFILE
-    };
-    let locations = Locations::find(config).map_err(|nowhere| failed(nowhere.to_string()))?;
-    let directory = locations.directory.parent().map(Path::to_owned).unwrap_or_default();
-    let directory = if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory };
-    // A path in a profile is absolute.
-    let absolute = std::path::absolute(&directory).map_err(|why| failed(why.to_string()))?;
-    Ok(absolute.components().collect())
 }
 
 /// Returns the kind of a file, and says how it was found.

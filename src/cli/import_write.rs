@@ -38,9 +38,6 @@ pub fn write(config: Option<&Path>, directory: &Path, drafts: &[Draft<'_>], forc
         error(text);
         exit::PROFILE
     };
-    let put_file = |path: &Path, content: &[u8], mode| {
-        if force { put::overwrite(path, content, mode) } else { Created::default().file(path, content, mode) }
-    };
     // Without a file there are no profiles yet, and the report on that is of no use here.
     let existing = output::profiles(config)?;
     for draft in drafts {
@@ -87,19 +84,21 @@ pub fn write(config: Option<&Path>, directory: &Path, drafts: &[Draft<'_>], forc
     }
     for draft in drafts {
         let Place { profile, secret } = &draft.place;
-        let mut new_secret = None;
+        let mut created = Created::default();
+        let mut put = |path: &Path, content: &[u8], mode| {
+            let put =
+                if force { put::overwrite(path, content, mode) } else { created.file(path, content, mode) };
+            put.map_err(|why| refuse(format!("{}: {why}", path.display())))
+        };
         if let Some(password) = draft.password {
             let mut text = zeroize::Zeroizing::new(password.expose().to_vec());
             text.push(b'\n');
-            put_file(secret, &text, 0o600).map_err(|why| refuse(format!("{}: {why}", secret.display())))?;
-            new_secret = Some(secret).filter(|_| !force);
+            put(secret, &text, 0o600)?;
             line(format_args!("wrote {} (mode 600)", secret.display()));
         }
-        if let Err(why) = put_file(profile, draft.toml.as_bytes(), 0o644) {
-            if let Some(secret) = new_secret {
-                let _gone = fs::remove_file(secret);
-            }
-            return Err(refuse(format!("{}: {why}", profile.display())));
+        if let Err(refused) = put(profile, draft.toml.as_bytes(), 0o644) {
+            let _gone = created.remove();
+            return Err(refused);
         }
         line(format_args!("wrote {}", profile.display()));
     }

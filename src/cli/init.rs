@@ -4,7 +4,7 @@
 
 mod answers;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use self::answers::{Answers, PasswordChoice, Reach, prefixes, split_user};
 use super::{
@@ -13,12 +13,13 @@ use super::{
     check,
     exit::{self, Code},
     output::{self, complain, error, line},
-    put::Created,
+    put::{self, Created},
     up,
 };
 use crate::{
+    import::Place,
     platform::{CONFIG_DIR, Platform},
-    profile::{Locations, PasswordSource, ProfileName, Profiles},
+    profile::{PasswordSource, ProfileName, Profiles},
     secret::Secret,
     supervisor::{
         self, Inherited, invoker,
@@ -39,18 +40,12 @@ pub fn main(config: Option<&Path>, args: &Init) -> Code {
     }
 }
 
-/// Where the files of a new profile are written.
-struct Places {
-    profile: PathBuf,
-    secret: PathBuf,
-}
-
 fn init(config: Option<&Path>, args: &Init, inherited: &Inherited) -> Result<Code, Code> {
     let name = ProfileName::new(&args.new).map_err(|wrong| {
         error(wrong);
         exit::PROFILE
     })?;
-    let places = places(config, &name)?;
+    let places = Place::of(&put::directory(config)?, &name);
     need_root(config, &places)?;
     is_new(config, &name, &places)?;
     let interactive = ask::is_interactive() && !args.yes;
@@ -83,32 +78,12 @@ fn init(config: Option<&Path>, args: &Init, inherited: &Inherited) -> Result<Cod
         line(format_args!("`pptpctl up {name}` connects"));
         return Ok(exit::OK);
     }
-    let up = Up {
-        name: Some(args.new.clone()),
-        autostart: false,
-        wait: false,
-        from_start: false,
-        foreground: false,
-        dry_run: false,
-        platform: None,
-    };
+    let up = Up { name: Some(args.new.clone()), ..Up::default() };
     Ok(up::one(config, name.as_str(), &up, inherited))
 }
 
-fn places(config: Option<&Path>, name: &ProfileName) -> Result<Places, Code> {
-    let failed = |wrong: &dyn std::fmt::Display| {
-        error(wrong);
-        exit::PROFILE
-    };
-    let locations = Locations::find(config).map_err(|wrong| failed(&wrong))?;
-    let directory = std::path::absolute(&locations.directory).map_err(|wrong| failed(&wrong))?;
-    let base = directory.parent().unwrap_or(Path::new("/"));
-    let secret = base.join("secrets").join(name.as_str());
-    Ok(Places { profile: directory.join(format!("{name}.toml")), secret })
-}
-
 /// Only root's profiles can be brought up, and only root may write those.
-fn need_root(config: Option<&Path>, places: &Places) -> Result<(), Code> {
+fn need_root(config: Option<&Path>, places: &Place) -> Result<(), Code> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }
@@ -122,7 +97,7 @@ fn need_root(config: Option<&Path>, places: &Places) -> Result<(), Code> {
 }
 
 /// Checks that nothing would be overwritten, and that no profile has this name.
-fn is_new(config: Option<&Path>, name: &ProfileName, places: &Places) -> Result<(), Code> {
+fn is_new(config: Option<&Path>, name: &ProfileName, places: &Place) -> Result<(), Code> {
     if let Some(place) = output::profiles(config)?.place(name.as_str()) {
         error(format_args!("there is a profile {name} already ({place}); `pptpctl edit {name}` changes it"));
         return Err(exit::PROFILE);
@@ -142,7 +117,7 @@ fn gather(
     args: &Init,
     mut console: Option<&mut Console>,
     name: &ProfileName,
-    places: &Places,
+    places: &Place,
 ) -> Result<Answers, Code> {
     if console.is_none() {
         let missing: Vec<&str> = [("--server", args.server.is_none()), ("--user", args.user.is_none())]
@@ -220,7 +195,7 @@ fn password(
     args: &Init,
     console: Option<&mut Console>,
     name: &ProfileName,
-    places: &Places,
+    places: &Place,
 ) -> Result<PasswordChoice, Code> {
     let unusable = |wrong: &dyn std::fmt::Display| {
         error(format_args!("{name}: {wrong}"));
@@ -281,12 +256,12 @@ fn reach(args: &Init, console: Option<&mut Console>) -> Result<Reach, Code> {
 fn write(
     config: Option<&Path>,
     name: &ProfileName,
-    places: &Places,
+    places: &Place,
     answers: &Answers,
     console: &mut Console,
 ) -> Result<(), Code> {
     let mut created = Created::default();
-    let written = put(name, places, answers, &mut created)
+    let written = write_files(name, places, answers, &mut created)
         .map_err(|wrong| {
             error(format_args!("{name}: {wrong}; nothing was changed"));
             exit::INTERNAL
@@ -306,7 +281,12 @@ fn write(
     Ok(())
 }
 
-fn put(name: &ProfileName, places: &Places, answers: &Answers, created: &mut Created) -> std::io::Result<()> {
+fn write_files(
+    name: &ProfileName,
+    places: &Place,
+    answers: &Answers,
+    created: &mut Created,
+) -> std::io::Result<()> {
     let directory = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();
     created.directory(&directory(&places.profile), PUBLIC)?;
     if let PasswordChoice::Store(secret) = &answers.password {

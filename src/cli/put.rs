@@ -1,4 +1,4 @@
-//! Writes files of the configuration: whole or not at all, and with their permissions from the beginning.
+//! Finds the directory of the configuration, and writes its files: whole or not at all, and with their permissions from the beginning.
 
 use std::{
     ffi::OsString,
@@ -7,6 +7,12 @@ use std::{
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
 };
+
+use super::{
+    exit::{self, Code},
+    output::error,
+};
+use crate::profile::Locations;
 
 /// What was created, so that it can be removed again.
 #[derive(Debug, Default)]
@@ -34,13 +40,12 @@ impl Created {
 
     /// Creates a file. One that exists is an error, and is left as it is.
     pub fn file(&mut self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-        // Unlike rename(2), link(2) fails if the file exists.
-        let linked =
-            put(path, content, mode, |beside| fs::hard_link(beside, path).and(fs::remove_file(beside)));
-        if linked.is_ok() {
+        put(path, content, with_mode(mode), |beside| {
+            // Unlike rename(2), link(2) fails if the file exists.
+            fs::hard_link(beside, path)?;
             self.files.push(path.to_owned());
-        }
-        linked
+            fs::remove_file(beside)
+        })
     }
 
     /// Removes all of it.
@@ -53,21 +58,35 @@ impl Created {
 
 /// Writes a file with this mode, also over one that exists.
 pub fn overwrite(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    put(path, content, mode, |beside| fs::rename(beside, path))
+    put(path, content, with_mode(mode), |beside| fs::rename(beside, path))
 }
 
-/// Writes a file under a hidden name, and has `place` give it its own.
+/// Replaces the content of a file, or of the one that a link leads to. Owner and mode stay.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let path = fs::canonicalize(path)?;
+    let former = fs::metadata(&path)?;
+    let as_before = |file: &File| {
+        fchown(file, Some(former.uid()), Some(former.gid()))?;
+        // After the change of the owner, which clears bits.
+        with_mode(former.mode() & 0o7777)(file)
+    };
+    put(&path, content, as_before, |beside| fs::rename(beside, &path))
+}
+
+fn with_mode(mode: u32) -> impl FnOnce(&File) -> io::Result<()> {
+    move |file| file.set_permissions(Permissions::from_mode(mode))
+}
+
+/// Writes a file under a hidden name, lets `protect` set its owner and mode, and `place` give it its own name.
 fn put(
     path: &Path,
     content: &[u8],
-    mode: u32,
+    protect: impl FnOnce(&File) -> io::Result<()>,
     place: impl FnOnce(&Path) -> io::Result<()>,
 ) -> io::Result<()> {
     let beside = beside(path)?;
-    let placed = write_beside(&beside, content)?
-        .set_permissions(Permissions::from_mode(mode))
-        .and_then(|()| File::open(&beside)?.sync_all())
-        .and_then(|()| place(&beside));
+    let file = write_beside(&beside, content)?;
+    let placed = protect(&file).and_then(|()| file.sync_all()).and_then(|()| place(&beside));
     match placed {
         Ok(()) => sync_directory(path),
         Err(_) => drop(fs::remove_file(&beside)),
@@ -75,27 +94,18 @@ fn put(
     placed
 }
 
-/// Replaces the content of a file, or of the one that a link leads to. Owner and mode stay.
-pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let path = fs::canonicalize(path)?;
-    let former = fs::metadata(&path)?;
-    let beside = beside(&path)?;
-    let file = write_beside(&beside, content)?;
-    let replaced = fchown(&file, Some(former.uid()), Some(former.gid()))
-        // After the change of the owner, which clears bits.
-        .and_then(|()| file.set_permissions(Permissions::from_mode(former.mode() & 0o7777)))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&beside, &path));
-    match replaced {
-        Ok(()) => {
-            sync_directory(&path);
-            Ok(())
-        }
-        Err(error) => {
-            let _gone = fs::remove_file(&beside);
-            Err(error)
-        }
-    }
+/// Returns the directory of `profiles.d` and `secrets`, as an absolute path.
+pub fn directory(config: Option<&Path>) -> Result<PathBuf, Code> {
+    let failed = |why: String| {
+        error(why);
+        exit::PROFILE
+    };
+    let locations = Locations::find(config).map_err(|nowhere| failed(nowhere.to_string()))?;
+    let directory = locations.directory.parent().map(Path::to_owned).unwrap_or_default();
+    let directory = if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory };
+    // A path in a profile is absolute.
+    let absolute = std::path::absolute(&directory).map_err(|why| failed(why.to_string()))?;
+    Ok(absolute.components().collect())
 }
 
 /// Returns a hidden name in the same directory, which is not read as a profile.

@@ -31,15 +31,7 @@ fn one(config: Option<&Path>, name: &str, args: &Restart, inherited: &Inherited)
         exit::OK => {}
         code => return code,
     }
-    let args = Up {
-        name: Some(name.to_owned()),
-        autostart: false,
-        wait: args.wait,
-        from_start: false,
-        foreground: false,
-        dry_run: false,
-        platform: None,
-    };
+    let args = Up { name: Some(name.to_owned()), wait: args.wait, ..Up::default() };
     up::one(config, name, &args, inherited)
 }
 

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     plan,
     platform::Platform,
-    profile::{PasswordSource, Profile},
+    profile::Profile,
     supervisor::{
         self, Failure, FailureKind, Here, Inherited, Lock, LockError, Phase, Reporter, Signals, TunnelJob,
         ipc::progress,
@@ -120,7 +120,7 @@ fn up(
     if args.foreground {
         return foreground(job, inherited.clone());
     }
-    let is_typed = matches!(job.profile.password, PasswordSource::Ask { .. });
+    let is_typed = job.profile.password.is_asked();
     background(job, inherited.clone(), until).map_err(|end| {
         *refused = is_typed && end.blames_password;
         end.code
@@ -160,7 +160,7 @@ pub fn show_plan(profile: &Profile, platform: Platform, here: &Here) {
         Some(netns) if platform == Platform::Linux => line(plan::line_in_netns(netns, &text)),
         _ => line(text),
     };
-    if matches!(profile.password, PasswordSource::Ask { .. }) {
+    if profile.password.is_asked() {
         line(format_args!(
             "# {}: the password is asked for at the terminal, before anything else",
             profile.name
@@ -255,8 +255,7 @@ fn password(
     signals: &mut Signals,
 ) -> Result<crate::secret::Secret, Code> {
     // A prompt speaks for itself.
-    let is_asked = matches!(profile.password, PasswordSource::Ask { .. });
-    if let Some(place) = profile.password.waits_for().filter(|_| !is_asked) {
+    if let Some(place) = profile.password.waits_for().filter(|_| !profile.password.is_asked()) {
         line(format_args!(
             "  {:<15} from {place}, within {} s",
             "password",

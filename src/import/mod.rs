@@ -29,7 +29,7 @@ mod words;
 
 use std::path::Path;
 
-pub use draft::{Tunnel, shown, shown_whole};
+pub use draft::{Tunnel, quoted, shown, shown_whole};
 pub use kind::Kind;
 pub use ppp_start::is_start as starts_ppp;
 pub use pppd::is_pptp as is_pptp_peer;

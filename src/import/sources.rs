@@ -25,7 +25,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Decodes a file: UTF-8, with or without a byte order mark, or UTF-16 with one. What is neither is replaced by
+    /// Decodes a file: UTF-8, with or without a byte order mark, or UTF-16 with one. Other bytes are replaced by
     /// U+FFFD.
     ///
     /// # Errors

@@ -102,7 +102,7 @@ fn authentication(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec
         }
         (Demand::Require, Strength::Bits128) => {}
     }
-    if profile.autostart && matches!(profile.password, PasswordSource::Ask { .. }) {
+    if profile.autostart && profile.password.is_asked() {
         let label = "no user is there to answer at boot, so the tunnel does not come up then";
         let draft = Draft::warning(at("autostart"), "`autostart` with a password that is asked for", label);
         drafts.push(draft.help("use password.file or password.credential, or leave autostart out"));

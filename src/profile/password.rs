@@ -94,6 +94,12 @@ impl PasswordSource {
         }
     }
 
+    /// Returns whether `up` asks the user at the terminal.
+    #[must_use]
+    pub const fn is_asked(&self) -> bool {
+        matches!(self, Self::Ask { .. })
+    }
+
     /// Returns a description of the source if reading it may wait for the user or another program.
     #[must_use]
     pub fn waits_for(&self) -> Option<String> {

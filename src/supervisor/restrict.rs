@@ -1,5 +1,6 @@
 //! The restrictions of a supervisor on Linux: it keeps the capabilities that the steps of its profile need, has system
-//! calls refused that it does not need, and starts programs through a launcher, which has all of root's rights. Other systems have nothing that fits.
+//! calls refused that it does not need, and starts programs through a launcher, which has all of root's rights. On the BSDs
+//! nothing is restricted.
 
 use super::ipc::messages::Sandbox;
 use crate::profile::Profile;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
+    import::quoted,
     profile::{Profile, Profiles},
     secret::Secret,
 };
@@ -152,19 +153,6 @@ pub fn prefixes(typed: &str) -> Vec<String> {
         .filter(|word| !word.is_empty())
         .map(|word| word.trim_matches('"').to_owned())
         .collect()
-}
-
-/// Returns a TOML string.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted += &format!("\\u{:04x}", u32::from(c)),
-            c => quoted.push(c),
-        }
-    }
-    quoted + "\""
 }
 
 #[cfg(test)]

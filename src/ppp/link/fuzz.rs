@@ -110,7 +110,7 @@ impl Harness {
                 self.tested.handle_input(self.now, &mut frame);
             }
             1 | 2 => {
-                let number = NUMBERS.get(usize::from(tape.byte()) % NUMBERS.len()).copied().unwrap_or(0);
+                let number = PROTOCOLS.get(usize::from(tape.byte()) % PROTOCOLS.len()).copied().unwrap_or(0);
                 let mut packet = PacketBuilder::new(tape.byte() % 18, tape.byte());
                 packet.bytes(&tape.slice());
                 self.tested.handle_input(self.now, &mut wire::control_frame(number, &packet.finish()));
@@ -201,7 +201,8 @@ impl FuzzInput<'_> {
     }
 }
 
-const NUMBERS: [u16; 12] = [
+/// Protocols of fuzzed frames.
+pub const PROTOCOLS: [u16; 12] = [
     protocol::LCP,
     protocol::PAP,
     protocol::CHAP,

@@ -2,24 +2,12 @@
 
 use super::checks::{FORGED, ip_packet};
 use crate::{
-    ppp::wire::{PacketBuilder, control_frame, protocol},
+    ppp::{
+        link::fuzz::PROTOCOLS,
+        wire::{PacketBuilder, control_frame, protocol},
+    },
     pptp::{fuzzing::Script, gre},
 };
-
-const PROTOCOLS: [u16; 12] = [
-    protocol::LCP,
-    protocol::PAP,
-    protocol::CHAP,
-    protocol::CCP,
-    protocol::IPCP,
-    protocol::IPV6CP,
-    protocol::COMPRESSED,
-    protocol::IPV4,
-    protocol::IPV6,
-    protocol::EAP,
-    0x8235,
-    0xC025,
-];
 
 /// Distances of a sequence number from the one that is expected.
 const AHEAD: [u32; 8] = [0, 0, 0, 1, 5, 300, 0x0001_0001, u32::MAX];

@@ -8,7 +8,7 @@ use super::*;
 fn request_for_routes_is_repeated_by_a_timeout_alone() {
     let mut world = World::new(ServerFault::None, Spec { peer_routes: true, ..spec() }, "right");
     world.run(LATENCY * 40);
-    // What was received is acknowledged first.
+    // The received packets are acknowledged first.
     let (due, _) = world.client.next_timeout().filter(|(_, timer)| *timer == "acknowledgement").unwrap();
     world.run(due - world.now);
     assert!(world.up.is_none() && world.server_got.len() == 1, "{:?}", world.server_got);

@@ -276,7 +276,7 @@ fn nothing_is_sent_prematurely() {
     }
 }
 
-/// What was remembered is wrong: the redial is as fast as a first dial.
+/// The server gives another address than before: the redial is as fast as a first dial.
 #[test]
 fn changed_address_costs_one_round_trip() {
     for kind in [None, Some(ACCEL), Some(Kind::Pppd)] {
