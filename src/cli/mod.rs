@@ -28,6 +28,8 @@ mod render;
 mod restart;
 mod routes;
 mod status;
+mod status_table;
+mod terminal;
 mod up;
 mod wait;
 

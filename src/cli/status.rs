@@ -1,10 +1,19 @@
 //! `status`: the state of tunnels, as text or JSON.
 
-use std::{collections::BTreeSet, path::Path, time::SystemTime};
+use std::{
+    collections::BTreeSet,
+    io::{self, IsTerminal},
+    os::fd::AsFd,
+    path::Path,
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
 
 use super::{
     exit::{self, Code},
     output::{self, bytes, duration, error, line},
+    status_table::{self, Rates, Row},
+    terminal,
 };
 use crate::{
     profile::{Locations, ProfileName, Profiles},
@@ -17,6 +26,9 @@ use crate::{
 
 /// Seconds that a tunnel has to be up before its last failure is of interest to `status --json` only.
 const STALE_FAILURE: u64 = 10 * 60;
+
+/// Time between the two readings of the counters from which rates are computed.
+const READING_INTERVAL: Duration = Duration::from_millis(500);
 
 pub fn main(config: Option<&Path>, name: Option<&str>, json: bool) -> Code {
     match name {
@@ -120,14 +132,44 @@ fn all(config: Option<&Path>, json: bool) -> Code {
     }
     if names.is_empty() {
         line("no profiles, no tunnels");
-    }
-    for name in &names {
-        match client::status(name) {
-            Ok(status) => line(headline(&status)),
-            Err(wrong) => line(without_status(name, &wrong)),
-        }
+    } else {
+        table(&names);
     }
     exit::OK
+}
+
+/// Shows one row for each tunnel, and below them what is to be said about those that cannot be asked.
+fn table(names: &BTreeSet<String>) {
+    let answers: Vec<_> = names.iter().map(|name| (name, client::status(name), Instant::now())).collect();
+    let is_up = |status: &Status| status.state == "up";
+    if answers.iter().any(|(_, answer, _)| answer.as_ref().is_ok_and(is_up)) {
+        thread::sleep(READING_INTERVAL);
+    }
+    let mut remarks = Vec::new();
+    let mut rows = Vec::new();
+    for (name, answer, read_at) in &answers {
+        rows.push(match answer {
+            Ok(first) => {
+                let second = Some(first).filter(|first| is_up(first)).and_then(|_| client::status(name).ok());
+                let status = second.as_ref().unwrap_or(first);
+                let rates =
+                    second.as_ref().and_then(|second| Rates::between(first, second, read_at.elapsed()));
+                if !is_up(status) {
+                    remarks.push(headline(status));
+                }
+                Row::of(status, rates, now())
+            }
+            Err(why) => {
+                if !matches!(why, ClientError::NotUp) {
+                    remarks.push(without_status(name, why));
+                }
+                Row::without_status(name, why.state())
+            }
+        });
+    }
+    let width = io::stdout().is_terminal().then(|| terminal::columns(io::stdout().as_fd()));
+    status_table::render(&rows, width).iter().for_each(line);
+    remarks.iter().for_each(line);
 }
 
 fn to_json(status: &Status) -> serde_json::Value {
@@ -189,6 +231,9 @@ fn show(status: &Status) {
             count("gre.rx_duplicate")
         );
         field("in transit", order);
+        if let Some(micros) = status.round_trip_micros {
+            field("round trip", status_table::milliseconds(micros));
+        }
     }
     let drops: Vec<_> = status
         .counters

@@ -202,7 +202,11 @@ impl Engine {
                     }
                     ToEngine::Probe => self.session.probe(now),
                     ToEngine::Alive => self.say(&FromEngine::Alive)?,
-                    ToEngine::Query => self.say(&FromEngine::Statistics(self.statistics()))?,
+                    ToEngine::Query => {
+                        self.say(&FromEngine::Statistics(self.statistics()))?;
+                        // For the next answer.
+                        self.session.measure(now);
+                    }
                     ToEngine::Start(_) => return Err(io::Error::other("started twice")),
                 },
                 Ok(None) => return Ok(false),
@@ -378,6 +382,7 @@ impl Engine {
             counters,
             cpu_micros: (micros(user), micros(system)),
             sleeps: usage::voluntary_switches(),
+            round_trip_micros: self.session.echo_round_trip().map(micros),
         }
     }
 }

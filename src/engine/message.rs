@@ -135,6 +135,8 @@ pub struct Statistics {
     pub cpu_micros: (u64, u64),
     /// Voluntary context switches of the engine, a measure of its wake-ups.
     pub sleeps: u64,
+    /// Round trip of the last LCP Echo that was timed, in microseconds.
+    pub round_trip_micros: Option<u64>,
 }
 
 impl LinkUp {

@@ -105,6 +105,8 @@ pub struct Session {
     path: PathSearch,
     /// Round-trip time of the last answered LCP Echo, if any.
     round_trip: Option<Duration>,
+    /// When [`Session::measure`] has sent its last echo.
+    measured: Option<Instant>,
     /// Why the session ends, once its shutdown has begun.
     ending: Option<Failure>,
     up: bool,
@@ -144,6 +146,7 @@ impl Session {
             liveness: None,
             path: PathSearch::default(),
             round_trip: None,
+            measured: None,
             ending: None,
             up: false,
             mss: Clamper::new(packets::LARGEST_PACKET),
@@ -322,6 +325,12 @@ impl Session {
         counters.extend(call.map(|call| ("drop.loop".to_owned(), call.looped)));
         counters.extend(self.peer_routes.counters());
         counters
+    }
+
+    /// Returns the round trip of the last LCP Echo that was timed.
+    #[must_use]
+    pub fn echo_round_trip(&self) -> Option<Duration> {
+        self.call.as_ref()?.link.link_counters()?.round_trip
     }
 
     /// Sets why the session ends, unless that is set. A log-in that the server has not decided is marked as such.

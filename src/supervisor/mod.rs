@@ -64,6 +64,7 @@ pub use crate::{
         privileges::{disable_core_files, missing_capabilities},
         setuid::is_setuid,
         signals::{Signals, reset_inherited},
+        user::window_size,
         wait,
     },
 };

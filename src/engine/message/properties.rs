@@ -208,9 +208,11 @@ fn from_engine() -> impl Strategy<Value = FromEngine> {
         ])
         .prop_map(FromEngine::PathSearched),
         words().prop_map(FromEngine::Unfiltered),
-        (counters, any::<(u64, u64)>(), any::<u64>()).prop_map(|(counters, cpu_micros, sleeps)| {
-            FromEngine::Statistics(Statistics { counters, cpu_micros, sleeps })
-        }),
+        (counters, any::<(u64, u64)>(), any::<u64>(), any::<Option<u64>>()).prop_map(
+            |(counters, cpu_micros, sleeps, round_trip_micros)| {
+                FromEngine::Statistics(Statistics { counters, cpu_micros, sleeps, round_trip_micros })
+            }
+        ),
         (phase, select(&FailureKind::ALL[..]), words(), vec(words(), 0..=8)).prop_map(
             |(phase, kind, detail, hints)| {
                 let failure = Failure::new(phase, kind, detail);

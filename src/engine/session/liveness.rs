@@ -27,6 +27,9 @@ const SECOND_CHECK: Duration = Duration::from_millis(500);
 /// Interval between LCP Echoes.
 const ECHO_INTERVAL: Duration = Duration::from_millis(200);
 
+/// Least time between two echoes of [`Session::measure`].
+const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
+
 pub(super) struct LivenessCheck {
     since: Instant,
     again: Instant,
@@ -58,6 +61,21 @@ impl Session {
         self.control.probe(now);
         self.poll_liveness(now);
         self.after(now);
+    }
+
+    /// Sends an LCP Echo whose answer is timed, unless one was sent a short time ago. It takes no part in the detection of
+    /// a silent server. Does nothing before the link is up, nor with an external PPP.
+    pub fn measure(&mut self, now: Instant) {
+        let is_due = self.measured.is_none_or(|at| now.saturating_duration_since(at) >= MEASURE_INTERVAL);
+        if !self.is_up() || !is_due {
+            return;
+        }
+        let link = self.call.as_mut().and_then(|call| call.link.testable());
+        if let Some(frame) = link.and_then(|link| link.timed_echo(now)) {
+            self.measured = Some(now);
+            self.send_short_echo(frame);
+            self.after(now);
+        }
     }
 
     /// Handles the server's answer to an LCP Echo.

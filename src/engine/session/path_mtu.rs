@@ -107,6 +107,11 @@ impl Session {
         }
     }
 
+    /// Sends the frame of a short echo that belongs to no search.
+    pub(super) fn send_short_echo(&mut self, frame: Vec<u8>) {
+        self.path.outbox.push_back((Probe::Short, frame));
+    }
+
     /// Handles an answer to one of the search's echoes.
     pub(super) fn path_answered(&mut self, now: Instant, id: u8) {
         let seen = self.observed();

@@ -1,6 +1,6 @@
 //! Counters of a link: every reason for a drop has a name and a counter.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::ppp::{auth::AuthDrop, automaton::PacketDrop, mppe::MppeDrop, wire::FrameError};
 
@@ -77,6 +77,8 @@ pub struct LinkCounters {
     pub renegotiations: u64,
     /// CCP Reset-Requests sent.
     pub resets_sent: u64,
+    /// Time from the last short Echo-Request to its Echo-Reply.
+    pub round_trip: Option<Duration>,
     drops: DropCounts,
 }
 

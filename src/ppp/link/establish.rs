@@ -238,7 +238,7 @@ impl Link {
     fn receive_lcp_extra(&mut self, now: Instant, packet: Packet<'_>) -> Result<(), LinkDrop> {
         match packet.code {
             code::ECHO_REQUEST => self.echo_requested(packet),
-            code::ECHO_REPLY => return self.echo_answered(packet),
+            code::ECHO_REPLY => return self.echo_answered(now, packet),
             code::PROTOCOL_REJECT => self.protocol_rejected(now, packet),
             // Discard-Request, Identification and Time-Remaining need no answer.
             _ => Ok(()),
@@ -261,10 +261,13 @@ impl Link {
         Ok(())
     }
 
-    fn echo_answered(&mut self, packet: Packet<'_>) -> Result<(), LinkDrop> {
+    fn echo_answered(&mut self, now: Instant, packet: Packet<'_>) -> Result<(), LinkDrop> {
         let (theirs, _) = packet.data.split_first_chunk::<4>().ok_or(LinkDrop::MalformedPacket)?;
         let ours = self.lcp.options().magic();
         let own_voice = ours != 0 && u32::from_be_bytes(*theirs) == ours;
+        if !own_voice && let Some((_, sent)) = self.echo.timed.take_if(|(id, _)| *id == packet.id) {
+            self.counters.round_trip = Some(now.saturating_duration_since(sent));
+        }
         if !own_voice && (self.path_answered(packet.id) || self.confirmed_by(packet)) {
             return Ok(());
         }
@@ -285,7 +288,7 @@ impl Link {
     pub fn probe(&mut self, now: Instant) {
         if self.lcp.is_opened() {
             self.echo.probing = true;
-            self.send_echo_request();
+            self.send_echo_request(now);
             self.pump(now);
         }
     }
@@ -307,14 +310,15 @@ impl Link {
             self.flush_lcp();
             return self.finish(DownReason::EchoTimeout);
         }
-        self.send_echo_request();
+        self.send_echo_request(now);
     }
 
-    fn send_echo_request(&mut self) {
+    fn send_echo_request(&mut self, now: Instant) {
         self.echo.unanswered = self.echo.unanswered.saturating_add(1);
         self.counters.echoes_sent = self.counters.echoes_sent.saturating_add(1);
         let magic = self.lcp.options().magic().to_be_bytes();
-        self.lcp.send_new(code::ECHO_REQUEST, &magic);
+        let id = self.lcp.send_new(code::ECHO_REQUEST, &magic);
+        self.echo.timed = Some((id, now));
     }
 
     fn protocol_rejected(&mut self, now: Instant, packet: Packet<'_>) -> Result<(), LinkDrop> {

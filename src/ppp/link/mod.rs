@@ -156,6 +156,8 @@ struct EchoState {
     probing: bool,
     /// Identifiers of the requests of [`Link::path_echo`] that have no answer yet.
     path: VecDeque<u8>,
+    /// The last request that is as short as an ordinary one, and when it was sent.
+    timed: Option<(u8, Instant)>,
 }
 
 impl Link {

@@ -1,6 +1,8 @@
 //! LCP Echo-Requests and Discard-Requests that test the path (RFC 1661 §5.8, §5.9). They take no part in the detection
 //! of a silent peer: neither a request without an answer nor an answer counts there.
 
+use std::time::Instant;
+
 use super::{Link, LinkEvent, MPPE_OVERHEAD};
 use crate::ppp::wire::{FRAME_HEADER_MAX, HEADER_LEN, code, control_frame, protocol};
 
@@ -20,6 +22,17 @@ impl Link {
         }
         self.echo.path.push_back(id);
         Some((id, frame))
+    }
+
+    /// Returns the frame of a short Echo-Request whose answer is timed ([`LinkCounters::round_trip`]); `None` if the link
+    /// sends no echoes, or the peer has rejected them.
+    ///
+    /// [`LinkCounters::round_trip`]: super::LinkCounters::round_trip
+    pub fn timed_echo(&mut self, now: Instant) -> Option<Vec<u8>> {
+        self.echo.next?;
+        let (id, frame) = self.path_echo(None)?;
+        self.echo.timed = Some((id, now));
+        Some(frame)
     }
 
     /// Returns the length of a data frame with an IP packet of this size, both in bytes, without compression of its

@@ -100,6 +100,9 @@ pub struct Status {
     /// What the supervisor is restricted to; absent where it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<Sandbox>,
+    /// Round trip of the last LCP Echo that was timed, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip_micros: Option<u64>,
     /// Packets, bytes and drops of the current link, by name.
     pub counters: BTreeMap<String, u64>,
 }

@@ -271,6 +271,7 @@ impl Report {
             supervisor_pid: std::process::id(),
             engine_cpu_micros: (!statistics.counters.is_empty()).then_some(statistics.cpu_micros),
             sleeps: (usage::voluntary_switches(), statistics.sleeps),
+            round_trip_micros: statistics.round_trip_micros,
             counters: statistics.counters.into_iter().collect(),
             ..Status::default()
         }

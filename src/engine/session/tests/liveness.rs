@@ -101,3 +101,35 @@ fn probe_is_ignored_before_the_link_is_up() {
     world.run(Duration::from_secs(60));
     assert_eq!(world.failure().1.kind, FailureKind::CallTimeout);
 }
+
+#[test]
+fn measured_echo_times_the_path_and_ends_no_session() {
+    // So rare that no ordinary echo is sent here.
+    let echo = Some(crate::ppp::link::Echo { interval: Duration::from_secs(3600), failures: 1 });
+    let up = |fault| {
+        let mut world = World::new(fault, Spec { lcp_echo: echo, ..spec() }, "right");
+        world.run(Duration::from_secs(5));
+        assert!(world.client.is_up());
+        world
+    };
+    let mut world = up(ServerFault::None);
+    let echoes = |world: &World| {
+        let counters = world.client.counters();
+        counters.iter().find(|(name, _)| name == "ppp.echoes_sent").map(|(_, count)| *count).unwrap()
+    };
+    let before = echoes(&world);
+    // As for `status`, twice: the second one comes too early for another echo.
+    world.client.measure(world.now);
+    world.client.measure(world.now);
+    world.run(Duration::from_secs(2));
+    assert_eq!(echoes(&world), before + 1);
+    let took = world.client.echo_round_trip().expect("no answer to the echo");
+    assert!(took > Duration::ZERO && took < Duration::from_millis(500), "{took:?}");
+    let mut world = up(ServerFault::NoEchoReply);
+    for _ in 0..20 {
+        world.client.measure(world.now);
+        world.run(Duration::from_secs(6));
+    }
+    assert!(world.down.is_none() && world.client.is_up(), "the echoes count as those of the detection");
+    assert_eq!(world.client.echo_round_trip(), None);
+}
