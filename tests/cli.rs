@@ -25,6 +25,7 @@ fn help_and_version() {
         "down",
         "restart",
         "status",
+        "events",
         "routes",
         "list",
         "check",

@@ -26,6 +26,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/ADDING.md",
     "docs/ATTACKS.md",
     "docs/BENCHMARKS.md",
+    "docs/CONTROL.md",
     "docs/MIGRATING.md",
     "docs/MUTANTS.md",
     "docs/PLATFORMS.md",

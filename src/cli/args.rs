@@ -56,6 +56,14 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print what happens to a tunnel, or to all, as JSON lines until it ends
+    Events {
+        /// The profile
+        name: Option<String>,
+        /// Seconds from one line with the counters to the next (default: 10)
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
+        interval: Option<u32>,
+    },
     /// Print where packets are sent while a tunnel is up, and why
     Routes {
         /// The profile

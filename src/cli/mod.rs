@@ -13,6 +13,7 @@ mod demo;
 mod doctor;
 mod down;
 mod edit;
+mod events;
 pub mod exit;
 mod import;
 mod import_files;
@@ -71,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Down { name, .. } => down::main(config, name.as_deref()),
         Command::Restart(restart) => restart::main(config, restart),
         Command::Status { name, json } => status::main(config, name.as_deref(), *json),
+        Command::Events { name, interval } => events::main(config, name.as_deref(), *interval),
         Command::Routes { name, destinations, json } => routes::main(config, name, destinations, *json),
         Command::List { names, json } => list::main(config, *names, *json),
         Command::Check { platform } => check::main(config, *platform),

@@ -137,7 +137,7 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
         resolvers: ResolverWatch::default(),
         logins,
         redial_memory: RedialMemory::default(),
-        report: Report::new(reporter, started),
+        report: Report::new(profile.name.as_str(), reporter, started),
         signals,
         watchdog: systemd::Watchdog::of_environment(profile.hooks.longest()),
         restrictions,
@@ -211,6 +211,7 @@ impl Supervisor {
             self.network.next_timeout(),
             self.firewall.next_timeout(),
             self.control.next_timeout(),
+            self.report.subscribers.next_timeout(),
             self.control_files.next_timeout(),
             self.watchdog.next_timeout(),
         ];
@@ -502,6 +503,7 @@ impl Supervisor {
         if self.network.take_due(now) {
             self.poll_network();
         }
+        self.serve_subscribers(now);
         self.watchdog.beat(now, false);
     }
 }

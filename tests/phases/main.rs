@@ -14,6 +14,7 @@ mod control_group;
 mod device_changes;
 mod doctor;
 mod edit;
+mod events;
 mod foreign_rights;
 mod forged;
 mod from_start;

@@ -105,11 +105,7 @@ pub fn status(name: &str) -> Result<Status, ClientError> {
     match answer {
         Ok((Response::Status(status), _)) => Ok(*status),
         Ok((other, _)) => Err(unexpected(other)),
-        // A process that only tests the lock holds it briefly and has not signed it.
-        Err(ClientError::NotUp) if lock::is_held(name) && lock::signer_pid(name) != 0 => {
-            Err(ClientError::NotYet(lock::signer_pid(name)))
-        }
-        Err(wrong) => Err(wrong),
+        Err(wrong) => Err(starting(name, wrong)),
     }
 }
 
@@ -273,18 +269,7 @@ fn ask(
     request: Request,
     wait: Duration,
 ) -> Result<(Response, UnixStream), ClientError> {
-    let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if has_ledger(name) => {
-            match supervisor_in_ledger(name) {
-                Some(pid) => ClientError::NoSocket(pid),
-                None if lock::is_held(name) => ClientError::NotUp,
-                None => ClientError::Died,
-            }
-        }
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotUp,
-        io::ErrorKind::PermissionDenied => ClientError::Denied(error),
-        _ => ClientError::Silent(error),
-    })?;
+    let mut stream = connect(name, socket)?;
     let began = Instant::now();
     let answer = converse(&mut stream, request, wait).map_err(|error| match error.kind() {
         // The supervisor exited while the request was being sent, or without reading it.
@@ -302,6 +287,40 @@ fn ask(
         Response::Refused(why) => Err(ClientError::Refused(why)),
         answer => Ok((answer, stream)),
     }
+}
+
+/// Connects to the control socket of this profile's supervisor, which only root may.
+///
+/// # Errors
+/// Returns why that is not possible.
+pub fn connect_control(name: &str) -> Result<UnixStream, ClientError> {
+    connect(name, &platform::control_socket(name)).map_err(|error| starting(name, error))
+}
+
+/// Tells a tunnel that is down from one whose `up` has no socket yet.
+fn starting(name: &str, why: ClientError) -> ClientError {
+    match why {
+        // A process that only tests the lock holds it briefly and has not signed it.
+        ClientError::NotUp if lock::is_held(name) && lock::signer_pid(name) != 0 => {
+            ClientError::NotYet(lock::signer_pid(name))
+        }
+        why => why,
+    }
+}
+
+fn connect(name: &str, socket: &Path) -> Result<UnixStream, ClientError> {
+    UnixStream::connect(socket).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if has_ledger(name) => {
+            match supervisor_in_ledger(name) {
+                Some(pid) => ClientError::NoSocket(pid),
+                None if lock::is_held(name) => ClientError::NotUp,
+                None => ClientError::Died,
+            }
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotUp,
+        io::ErrorKind::PermissionDenied => ClientError::Denied(error),
+        _ => ClientError::Silent(error),
+    })
 }
 
 fn converse(stream: &mut UnixStream, request: Request, wait: Duration) -> io::Result<Response> {

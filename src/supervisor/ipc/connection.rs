@@ -30,6 +30,11 @@ impl Client {
         Ok(Self { stream, line: Vec::new(), pending: None })
     }
 
+    /// Returns the stream, without this client's time limits.
+    pub(super) fn into_stream(self) -> UnixStream {
+        self.stream
+    }
+
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }

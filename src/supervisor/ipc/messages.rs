@@ -1,4 +1,4 @@
-//! The status of one tunnel, and the two requests that the control socket accepts.
+//! The status of one tunnel, and the requests that the control socket accepts. `docs/CONTROL.md` describes them.
 
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
 
@@ -15,6 +15,12 @@ pub enum Request {
     /// Answered by [`Response::Down`] when everything is undone; the connection closes when the supervisor
     /// exits.
     Down,
+    /// Answered by a line for each event of the tunnel, until it ends.
+    Subscribe {
+        /// Seconds from one `statistics` to the next; 10 if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interval: Option<u32>,
+    },
 }
 
 /// An answer: one line of JSON.

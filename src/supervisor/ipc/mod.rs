@@ -3,6 +3,7 @@
 
 pub mod client;
 mod connection;
+pub mod events;
 mod files;
 #[cfg(any(feature = "fuzzing", test))]
 pub mod fuzz;
@@ -11,3 +12,5 @@ pub mod messages;
 pub mod progress;
 mod readers;
 pub mod server;
+pub mod subscribers;
+pub mod subscription;

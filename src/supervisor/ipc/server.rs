@@ -1,7 +1,7 @@
 //! The control socket of one profile, with its lock: access control and reading of requests.
 //!
 //! It is a Unix socket of mode 0600 in the control directory; each peer must also be root or the user of the
-//! supervisor. A client sends one line and receives one. A client that sends more is dropped, as is a silent
+//! supervisor. A client sends one line and receives one, or one for each event if it subscribes. A client that sends more is dropped, as is a silent
 //! one whose slot is needed.
 
 mod files;
@@ -141,6 +141,22 @@ impl Control {
             true
         });
         asked
+    }
+
+    /// Returns the clients that have subscribed, which are no longer among those that wait for an answer, each with the
+    /// interval that it has asked for.
+    pub fn take_subscribers(&mut self) -> Vec<(UnixStream, Option<u32>)> {
+        let is_subscriber = |client: &mut Client| matches!(client.pending, Some(Request::Subscribe { .. }));
+        let taken = self.clients.extract_if(.., is_subscriber);
+        taken
+            .map(|client| {
+                let interval = match client.pending {
+                    Some(Request::Subscribe { interval }) => interval,
+                    _ => None,
+                };
+                (client.into_stream(), interval)
+            })
+            .collect()
     }
 
     fn has_room(&self) -> bool {

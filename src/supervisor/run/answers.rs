@@ -1,4 +1,6 @@
-//! Answers requests on the control sockets: the status, with warnings, and `down`.
+//! Answers requests on the control sockets: the status, with warnings, `down`, and subscriptions.
+
+use std::time::Instant;
 
 use super::{Supervisor, engine_watch};
 use crate::{
@@ -18,7 +20,18 @@ impl Supervisor {
                 // One query serves all clients that ask while it is pending.
                 Request::Status if self.children.query() => {}
                 Request::Status => self.answer_status(None),
+                Request::Subscribe { .. } => {}
             }
+        }
+        for (stream, interval) in self.control.take_subscribers() {
+            self.report.subscribers.add(stream, interval, Instant::now());
+        }
+    }
+
+    /// Sends `statistics` to the subscribers that are due, as soon as the engine has sent its counters.
+    pub(super) fn serve_subscribers(&mut self, now: Instant) {
+        if self.report.subscribers.take_due(now) && !self.children.query() {
+            self.answer_status(None);
         }
     }
 
@@ -34,6 +47,7 @@ impl Supervisor {
             sandbox: self.restrictions.sandbox.clone(),
             ..self.report.status(&self.machine, statistics)
         };
+        self.report.subscribers.status(&status, Instant::now());
         self.control.answer(Request::Status, &Response::Status(Box::new(status)));
     }
 

@@ -8,8 +8,10 @@ use crate::{
     failure::{Failure, FailureKind, Phase},
     os::usage,
     supervisor::{
+        ipc::events::Event,
         ipc::messages::Status,
         ipc::progress::{Progress, Reporter},
+        ipc::subscribers::Subscribers,
         machine::{Machine, TunnelState},
         systemd,
     },
@@ -28,6 +30,7 @@ struct ActiveLink {
 /// The reports of one tunnel, and the history that they are about.
 pub(super) struct Report {
     reporter: Reporter,
+    pub subscribers: Subscribers,
     /// When the user called `up`.
     started: Instant,
     /// The phase that was reported last, until it has ended.
@@ -52,9 +55,10 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub fn new(reporter: Reporter, started: Instant) -> Self {
+    pub fn new(name: &str, reporter: Reporter, started: Instant) -> Self {
         Self {
             reporter,
+            subscribers: Subscribers::new(name),
             started,
             phase: None,
             active: None,
@@ -76,6 +80,7 @@ impl Report {
         self.phase = Some(phase);
         tracing::info!("{phase}");
         systemd::status(phase.word());
+        self.subscribers.publish(|| Event::Phase { phase, detail: detail.to_owned() });
         let at_ms = self.elapsed_ms();
         self.reporter.report(&Progress::Phase { phase, detail: detail.to_owned(), at_ms });
     }
@@ -93,6 +98,7 @@ impl Report {
             if !self.noted.contains(note) {
                 self.noted.push(note.clone());
                 tracing::info!("{note}");
+                self.subscribers.publish(|| Event::Note { text: note.clone() });
                 self.reporter.report(&Progress::Note(note.clone()));
             }
         }
@@ -144,6 +150,10 @@ impl Report {
     pub fn ready(&mut self, tun: String) {
         if std::mem::take(&mut self.lost) {
             self.reconnects += 1;
+            let reconnects = self.reconnects;
+            self.subscribers.publish(|| Event::Reconnected { tun: tun.clone(), reconnects });
+        } else {
+            self.subscribers.publish(|| Event::Up { tun: tun.clone() });
         }
         self.phase = None;
         self.noted.clear();
@@ -181,8 +191,9 @@ impl Report {
         let failure = self.last_failure.as_ref().map(|(failure, _)| failure.clone());
         let why = failure.as_ref().map_or_else(String::new, |failure| format!("; {failure}"));
         systemd::status(&format!("{words}{why}"));
+        let wait_ms = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        self.subscribers.publish(|| Event::Waiting { wait_ms });
         if !was_up {
-            let wait_ms = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
             self.reporter.report(&Progress::Trying { failure, wait_ms });
         }
     }
@@ -192,6 +203,7 @@ impl Report {
         if failure.kind != FailureKind::Interrupted {
             self.phase = None;
             tracing::warn!("{failure}");
+            self.subscribers.publish(|| Event::Failure { failure: failure.clone() });
             self.forgeable.record(failure, self.lasted);
             self.last_failure = Some((failure.clone(), SystemTime::now()));
         }
@@ -209,6 +221,8 @@ impl Report {
 
     /// Reports the end of the tunnel, after everything is undone but for `problems`.
     pub fn end(&mut self, outcome: &Result<(), Failure>, problems: &[String]) {
+        let failure = outcome.as_ref().err().filter(|failure| failure.kind != FailureKind::Interrupted);
+        self.subscribers.publish(|| Event::Down { failure: failure.cloned(), problems: problems.to_owned() });
         match outcome {
             Ok(()) => tracing::info!("down"),
             Err(failure) => {
@@ -307,7 +321,7 @@ mod tests {
                 sink.borrow_mut().push(note.clone());
             }
         });
-        let mut report = Report::new(reporter, Instant::now());
+        let mut report = Report::new("vpn", reporter, Instant::now());
         let [one, two] = ["one", "two"].map(str::to_owned);
         // Two servers, with the same plan.
         report.notes(std::slice::from_ref(&one));

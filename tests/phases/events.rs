@@ -1,0 +1,88 @@
+//! Subscriptions on the control socket, and `events`.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::net::UnixStream,
+    process::Stdio,
+};
+
+use serde_json::Value;
+
+use crate::{
+    working_server,
+    world::{LIMIT, in_world, text},
+};
+
+const SOCKET: &str = "/run/pptpctl/vpn.sock";
+
+fn subscribe() -> UnixStream {
+    let mut stream = UnixStream::connect(SOCKET).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.write_all(b"{\"command\":\"subscribe\",\"interval\":1}\n").unwrap();
+    stream
+}
+
+#[test]
+fn events_follow_a_tunnel_from_redial_to_down() {
+    in_world(working_server(), |world| {
+        world.profile("retry.first = \"100ms\"");
+        let before = world.state();
+        let early = world.run(&["events", "vpn"]);
+        assert_eq!(early.status.code(), Some(6), "{}", text(&early.stderr));
+        world.up();
+        let mut events = world.command(&["events", "vpn", "--interval", "1"]);
+        let mut events = world.spawn(events.stdout(Stdio::piped()));
+        let lines = BufReader::new(events.stdout.take().unwrap()).lines();
+        let mut lines = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+        let mut until = |wanted: &str| {
+            let mut passed = Vec::new();
+            loop {
+                let line = lines.next().unwrap_or_else(|| panic!("no {wanted} in {passed:#?}"));
+                let event = line["event"].as_str().unwrap().to_owned();
+                assert_eq!(line["name"], "vpn");
+                passed.push(event.clone());
+                if event == wanted {
+                    return (line, passed);
+                }
+            }
+        };
+        let (hello, passed) = until("subscribed");
+        assert_eq!((hello["protocol"].as_u64(), passed.len()), (Some(1), 1));
+        let (statistics, _) = until("statistics");
+        assert_eq!(statistics["status"]["state"], "up");
+        assert!(statistics["status"]["counters"]["ppp.received_bytes"].is_u64(), "{statistics}");
+        until("statistics");
+        let engine = world.pid("engine_pid");
+        world.shell(&format!("kill -9 {engine}"));
+        let (lost, _) = until("failure");
+        assert_eq!(lost["failure"]["kind"], "internal", "{lost}");
+        let (again, passed) = until("reconnected");
+        assert_eq!((again["tun"].as_str(), again["reconnects"].as_u64()), (Some("tun0"), Some(1)));
+        for phase in ["waiting", "phase"] {
+            assert!(passed.iter().any(|event| event == phase), "{passed:?}");
+        }
+        world.down(&before);
+        let (down, _) = until("down");
+        assert_eq!((down.get("failure"), down["problems"].as_array().map(Vec::len)), (None, Some(0)));
+        assert!(events.wait().unwrap().success());
+    });
+}
+
+#[test]
+fn subscribers_that_do_not_read_delay_nothing() {
+    in_world(working_server(), |world| {
+        world.profile("");
+        let before = world.state();
+        world.up();
+        let silent: Vec<_> = (0..8).map(|_| subscribe()).collect();
+        let mut refused = String::new();
+        // The supervisor reads the requests in order.
+        world.wait_for(|| {
+            refused.clear();
+            subscribe().read_to_string(&mut refused).is_ok() && refused.contains("8 subscribers already")
+        });
+        assert!(world.run(&["status", "vpn"]).status.success());
+        world.down(&before);
+        drop(silent);
+    });
+}
