@@ -64,6 +64,12 @@ pub enum Command {
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
         interval: Option<u32>,
     },
+    /// Print states and counters of all tunnels in the OpenMetrics format, for Prometheus
+    Metrics {
+        /// Write them to FILE, for the textfile collector of node_exporter: FILE is replaced as a whole
+        #[arg(long, value_name = "FILE")]
+        textfile: Option<PathBuf>,
+    },
     /// Print where packets are sent while a tunnel is up, and why
     Routes {
         /// The profile

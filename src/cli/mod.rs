@@ -22,6 +22,7 @@ mod import_write;
 mod init;
 mod list;
 mod logs;
+mod metrics;
 mod output;
 mod put;
 mod recover;
@@ -73,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Restart(restart) => restart::main(config, restart),
         Command::Status { name, json } => status::main(config, name.as_deref(), *json),
         Command::Events { name, interval } => events::main(config, name.as_deref(), *interval),
+        Command::Metrics { textfile } => metrics::main(config, textfile.as_deref()),
         Command::Routes { name, destinations, json } => routes::main(config, name, destinations, *json),
         Command::List { names, json } => list::main(config, *names, *json),
         Command::Check { platform } => check::main(config, *platform),

@@ -103,8 +103,9 @@ fn stuck_to_json(name: &str, why: &ClientError) -> serde_json::Value {
     value
 }
 
-/// Shows the profiles in the files, and tunnels whose profile is in none of them.
-fn all(config: Option<&Path>, json: bool) -> Code {
+/// Returns the names of the profiles in the files, and of tunnels whose profile is in none of them; or the exit status
+/// after the error has been shown.
+pub fn names(config: Option<&Path>) -> Result<BTreeSet<String>, Code> {
     let mut names: BTreeSet<String> = client::running().into_iter().collect();
     if let Ok(locations) = Locations::find(config) {
         let profiles = Profiles::load(&locations);
@@ -115,9 +116,18 @@ fn all(config: Option<&Path>, json: bool) -> Code {
             && let Err(code) = output::unread(&profiles)
             && names.is_empty()
         {
-            return code;
+            return Err(code);
         }
     }
+    Ok(names)
+}
+
+/// Shows the profiles in the files, and tunnels whose profile is in none of them.
+fn all(config: Option<&Path>, json: bool) -> Code {
+    let names = match names(config) {
+        Ok(names) => names,
+        Err(code) => return code,
+    };
     if json {
         let all: Vec<serde_json::Value> = names
             .iter()

@@ -1,15 +1,16 @@
 //! Subscriptions on the control socket, and `events`.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Write},
-    os::unix::net::UnixStream,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     process::Stdio,
 };
 
 use serde_json::Value;
 
 use crate::{
-    working_server,
+    download, working_server,
     world::{LIMIT, in_world, text},
 };
 
@@ -84,5 +85,50 @@ fn subscribers_that_do_not_read_delay_nothing() {
         assert!(world.run(&["status", "vpn"]).status.success());
         world.down(&before);
         drop(silent);
+    });
+}
+
+#[test]
+fn metrics_are_those_of_the_tunnel() {
+    in_world(working_server(), |world| {
+        world.profile("");
+        let before = world.state();
+        let metrics = || {
+            let output = world.run(&["metrics"]);
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            text(&output.stdout)
+        };
+        assert!(metrics().contains("\npptpctl_up{tunnel=\"vpn\"} 0\n"), "{}", metrics());
+        world.up();
+        download(world.server_config.office, 100_000);
+        world.status_with_counters();
+        world.wait_for(|| metrics().contains("pptpctl_received_bytes_total"));
+        let shown = metrics();
+        assert!(
+            shown.contains("\npptpctl_up{tunnel=\"vpn\"} 1\n") && shown.ends_with("\n# EOF\n"),
+            "{shown}"
+        );
+        let received =
+            shown.lines().find_map(|line| line.strip_prefix("pptpctl_received_bytes_total{tunnel=\"vpn\"} "));
+        assert!(received.unwrap().parse::<u64>().unwrap() > 100_000, "{shown}");
+        fs::write("/run/pptpctl.prom", "older").unwrap();
+        assert!(world.run(&["metrics", "--textfile", "/run/pptpctl.prom"]).status.success());
+        let file = fs::read_to_string("/run/pptpctl.prom").unwrap();
+        assert!(
+            file.contains("# TYPE pptpctl_reconnects_total counter\n") && !file.contains("EOF"),
+            "{file}"
+        );
+        assert_eq!(fs::metadata("/run/pptpctl.prom").unwrap().permissions().mode() & 0o7777, 0o644);
+        let lost = world.run(&["metrics", "--textfile", "/proc/none/pptpctl.prom"]);
+        assert_eq!(lost.status.code(), Some(1), "{}", text(&lost.stderr));
+        fs::remove_file("/run/pptpctl.prom").unwrap();
+        world.down(&before);
+        // The library that others parse the format with, where it is installed.
+        fs::write("/run/metrics", shown).unwrap();
+        world.shell(
+            "python3 -c 'import prometheus_client' 2>/dev/null || exit 0; python3 -c '\nfrom \
+             prometheus_client.openmetrics.parser import text_string_to_metric_families as parse\n\
+             assert len(list(parse(open(\"/run/metrics\").read()))) > 10'; rm /run/metrics",
+        );
     });
 }
