@@ -52,6 +52,8 @@ fn invalid_command_line_exits_with_2() {
         &["up"],
         &["up", "--frobnicate", "office"],
         &["list", "--names", "--json"],
+        &["up", "--quiet", "--json", "t-split"],
+        &["up", "--autostart", "--json"],
         &["status", "one", "two"],
         &["restart"],
         &["completions", "tcsh"],

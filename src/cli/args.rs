@@ -222,6 +222,23 @@ pub struct Up {
     /// With --dry-run: the steps for another system: linux, freebsd, openbsd or netbsd
     #[arg(long, requires = "dry_run", value_name = "SYSTEM", value_parser = platform)]
     pub platform: Option<Platform>,
+    /// What is printed.
+    #[command(flatten)]
+    pub progress: Progress,
+}
+
+/// What `up` prints while the tunnel comes up.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Progress {
+    /// Print failures only
+    #[arg(long, short, conflicts_with_all = ["verbose", "json", "dry_run"])]
+    pub quiet: bool,
+    /// Also print the beginning and the time limit of each phase
+    #[arg(long, short, conflicts_with_all = ["json", "dry_run"])]
+    pub verbose: bool,
+    /// Print JSON lines for programs, as `pptpctl events` does
+    #[arg(long, conflicts_with_all = ["autostart", "dry_run"])]
+    pub json: bool,
 }
 
 fn platform(name: &str) -> Result<Platform, String> {

@@ -21,6 +21,7 @@ mod import_places;
 mod import_write;
 mod init;
 mod list;
+mod live;
 mod logs;
 mod metrics;
 mod output;

@@ -1,50 +1,118 @@
 //! Output while a tunnel comes up: one line for each finished phase, with its result and duration; a failure
 //! with its phase, its cause and what to check.
 
-use super::{
-    exit::Code,
-    output::{complain, duration, line},
+use std::{
+    io::{self, IsTerminal},
+    os::fd::AsFd,
+    time::{Duration, Instant},
 };
-use crate::supervisor::{self, Failure, Phase, Progress};
+
+use super::{
+    args::Progress as Options,
+    exit::Code,
+    live::{self, Style},
+    output::{complain, duration, line, text},
+    terminal,
+};
+use crate::{
+    profile::Timeouts,
+    supervisor::{
+        self, Failure, Phase, Progress,
+        ipc::events::{Event, EventLine},
+    },
+};
 
 /// Renderer for the progress of one tunnel.
 #[derive(Debug)]
 pub struct Screen {
     name: String,
-    phase: Option<(Phase, u64)>,
+    options: Options,
+    style: Style,
+    timeouts: Timeouts,
+    /// Whether the line of the running phase is there, if it is shown at all.
+    live: Option<bool>,
+    phase: Option<(Phase, u64, Instant)>,
     /// The failure that was shown last.
     shown: Option<Failure>,
 }
 
 impl Screen {
-    /// Returns a renderer for the profile of that name.
+    /// Returns a renderer for the profile of that name, which writes lines only, unless standard output is a terminal.
     #[must_use]
-    pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), phase: None, shown: None }
+    pub fn new(name: &str, options: Options, timeouts: &Timeouts) -> Self {
+        let is_lines = options.json || options.quiet || !io::stdout().is_terminal();
+        let style = if is_lines { Style::default() } else { terminal::style() };
+        let timeouts = timeouts.clone();
+        let live = style.marks.then_some(false);
+        Self { name: name.to_owned(), options, style, timeouts, live, phase: None, shown: None }
+    }
+
+    /// Returns how often [`Screen::tick`] is due, if at all.
+    #[must_use]
+    pub fn interval(&self) -> Option<Duration> {
+        self.live.map(|_| live::TICK)
+    }
+
+    /// Shows how long the phase has been running.
+    pub fn tick(&mut self) {
+        let (Some((phase, _, began)), Some(is_there)) = (self.phase, &mut self.live) else { return };
+        let limit = live::limit(phase, &self.timeouts);
+        let width = terminal::columns(io::stdout().as_fd());
+        if let Some(words) = live::running(phase, began.elapsed(), limit, width) {
+            text(format_args!("\r{words}\x1b[K"));
+            *is_there = true;
+        }
+    }
+
+    /// Removes the line of the running phase.
+    fn erase(&mut self) {
+        if let Some(is_there) = &mut self.live
+            && std::mem::take(is_there)
+        {
+            text("\r\x1b[K");
+        }
     }
 
     /// Renders one report.
     pub fn show(&mut self, progress: &Progress) {
+        self.erase();
+        if self.options.json {
+            for event in Event::of(progress) {
+                if let Ok(text) = serde_json::to_string(&EventLine::now(&self.name, event)) {
+                    line(text);
+                }
+            }
+            return;
+        }
+        let is_quiet = self.options.quiet;
         match progress {
             Progress::Phase { phase, detail, at_ms } => {
                 self.close(detail, *at_ms);
-                self.phase = Some((*phase, *at_ms));
+                self.phase = Some((*phase, *at_ms, Instant::now()));
+                if self.options.verbose {
+                    let limit = live::limit(*phase, &self.timeouts);
+                    let limit = limit.map(|limit| format!(", at most {} s", live::seconds(limit)));
+                    line(format_args!("  {:<15} begins{}", phase.word(), limit.unwrap_or_default()));
+                }
             }
+            Progress::Note(_) if is_quiet => {}
             Progress::Note(note) => line(format_args!("  {:<15} {note}", "note")),
             Progress::Attempt(failure) => {
-                self.phase = None;
+                self.failed();
                 complain(format_args!("  {failure}; another attempt follows"));
             }
             Progress::Trying { failure, wait_ms } => {
-                self.phase = None;
+                self.failed();
                 self.trying(failure.as_ref(), *wait_ms);
             }
             Progress::Ready { tun, at_ms } => {
                 self.close(&format!("done on {tun}"), *at_ms);
-                line(format_args!("{}: up on {tun} after {} s", self.name, seconds(*at_ms)));
+                if !is_quiet {
+                    line(format_args!("{}: up on {tun} after {} s", self.name, seconds(*at_ms)));
+                }
             }
             Progress::Failed { failure, problems } => {
-                self.phase = None;
+                self.failed();
                 explain(&self.name, failure, problems);
             }
         }
@@ -63,13 +131,20 @@ impl Screen {
             || "no network, waiting for one".to_owned(),
             |wait| format!("next attempt in {}", duration(wait.div_ceil(1000))),
         );
-        line(format_args!("{name}: trying, {next}"));
+        if !self.options.quiet {
+            line(format_args!("{name}: trying, {next}"));
+        }
     }
 
     /// Says that the supervisor goes on without this command.
-    pub fn left_alone(&self) {
+    pub fn left_alone(&mut self) {
+        self.erase();
+        if self.options.quiet || self.options.json {
+            return;
+        }
         let name = &self.name;
-        let during = self.phase.map_or_else(String::new, |(phase, _)| format!("not up yet, phase {phase}; "));
+        let during =
+            self.phase.map_or_else(String::new, |(phase, ..)| format!("not up yet, phase {phase}; "));
         line(format_args!(
             "{name}: {during}the supervisor keeps trying (retry.from-start); `pptpctl status {name}` shows how far it is, \
              `pptpctl down {name}` ends it"
@@ -77,9 +152,21 @@ impl Screen {
     }
 
     fn close(&mut self, detail: &str, at_ms: u64) {
-        if let Some((phase, since)) = self.phase.take() {
+        if let Some((phase, since, _)) = self.phase.take()
+            && !self.options.quiet
+        {
             let took = at_ms.saturating_sub(since);
-            line(format_args!("  {:<15} {detail} ({took} ms)", phase.word()));
+            line(format_args!("{}{:<15} {detail} ({took} ms)", self.style.good(), phase.word()));
+        }
+    }
+
+    /// Ends the phase that has failed; the failure follows.
+    fn failed(&mut self) {
+        if let Some((phase, _, began)) = self.phase.take()
+            && self.style.marks
+        {
+            let took = began.elapsed().as_millis();
+            line(format_args!("{}{:<15} failed ({took} ms)", self.style.bad(), phase.word()));
         }
     }
 }

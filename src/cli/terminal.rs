@@ -1,7 +1,8 @@
 //! The user's terminal: its width, and whether it shows colours.
 
-use std::os::fd::BorrowedFd;
+use std::{env, os::fd::BorrowedFd};
 
+use super::live::Style;
 use crate::supervisor::window_size;
 
 /// The width of a terminal that does not report one.
@@ -13,4 +14,12 @@ pub fn columns(terminal: BorrowedFd<'_>) -> usize {
         Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
         _ => DEFAULT_COLUMNS,
     }
+}
+
+/// Returns the style of the user's terminal.
+pub fn style() -> Style {
+    let variable = |name: &str| env::var(name).ok();
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(variable);
+    let locale = locale.into_iter().find(|value| !value.is_empty());
+    Style::of(variable("TERM").as_deref(), variable("NO_COLOR").as_deref(), locale.as_deref())
 }

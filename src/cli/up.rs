@@ -1,6 +1,7 @@
 //! `up`: checks everything that can fail before a packet is sent, then runs the supervisor.
 
 use std::{
+    fmt::Display,
     io::{self, IsTerminal},
     iter,
     path::Path,
@@ -11,7 +12,7 @@ use std::{
 use daemonize::{Daemonize, Outcome};
 
 use super::{
-    args::Up,
+    args::{Progress, Up},
     autostart, check,
     exit::{self, Code},
     output::{self, error, line},
@@ -46,7 +47,12 @@ pub fn main(config: Option<&Path>, args: &Up) -> Code {
             if args.dry_run {
                 return autostart::each(config, one);
             }
-            let options = [("--wait", args.wait), ("--from-start", args.from_start)];
+            let options = [
+                ("--wait", args.wait),
+                ("--from-start", args.from_start),
+                ("--quiet", args.progress.quiet),
+                ("--verbose", args.progress.verbose),
+            ];
             let given = options.iter().filter(|(_, is_given)| *is_given).map(|(option, _)| *option);
             let process: Vec<&str> = iter::once("up").chain(given).collect();
             autostart::up(config, &process, one)
@@ -59,7 +65,7 @@ pub fn main(config: Option<&Path>, args: &Up) -> Code {
 pub fn one(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Code {
     let mut refused = false;
     let first = up(config, name, args, inherited, &mut refused);
-    if refused && password::can_ask() {
+    if refused && !args.progress.json && password::can_ask() {
         line(format_args!("{name}: once more, in case the password was mistyped (Ctrl-C to leave it)"));
         return match up(config, name, args, inherited, &mut refused) {
             Ok(code) | Err(code) => code,
@@ -104,8 +110,8 @@ fn up(
         exit::INTERNAL
     })?;
     let lock = lock(name, args.wait.then_some(&mut signals))?;
-    put_back_remains(&profile);
-    let password = match password(&profile, inherited, &mut signals) {
+    put_back_remains(&profile, args.progress);
+    let password = match password(&profile, inherited, &mut signals, args.progress) {
         Ok(password) => password,
         Err(code) => {
             lock.release();
@@ -118,10 +124,10 @@ fn up(
         false => progress::Until::End,
     };
     if args.foreground {
-        return foreground(job, inherited.clone());
+        return foreground(job, inherited.clone(), args.progress);
     }
     let is_typed = job.profile.password.is_asked();
-    background(job, inherited.clone(), until).map_err(|end| {
+    background(job, inherited.clone(), until, args.progress).map_err(|end| {
         *refused = is_typed && end.blames_password;
         end.code
     })
@@ -237,10 +243,10 @@ fn lock(name: &str, waiting: Option<&mut Signals>) -> Result<Lock, Code> {
 
 /// Undoes the steps of dead supervisors, of this profile and of others, which would conflict with the new
 /// ones.
-fn put_back_remains(profile: &Profile) {
+fn put_back_remains(profile: &Profile, progress: Progress) {
     let recovery = supervisor::recover_before_up(profile);
     for recovered in &recovery.recovered {
-        line(recover::words(recovered));
+        remark(progress, recover::words(recovered));
     }
     for wrong in &recovery.errors {
         error(wrong);
@@ -249,18 +255,25 @@ fn put_back_remains(profile: &Profile) {
     // it.
 }
 
+/// Prints a line that is no event: none if only failures are wanted, and not among the JSON lines.
+fn remark(progress: Progress, words: impl Display) {
+    match progress {
+        Progress { quiet: true, .. } => {}
+        Progress { json: true, .. } => output::complain(words),
+        _ => line(words),
+    }
+}
+
 fn password(
     profile: &Profile,
     inherited: &Inherited,
     signals: &mut Signals,
+    progress: Progress,
 ) -> Result<crate::secret::Secret, Code> {
     // A prompt speaks for itself.
     if let Some(place) = profile.password.waits_for().filter(|_| !profile.password.is_asked()) {
-        line(format_args!(
-            "  {:<15} from {place}, within {} s",
-            "password",
-            SecretAccess::of_this_process().limit.as_secs()
-        ));
+        let limit = SecretAccess::of_this_process().limit.as_secs();
+        remark(progress, format_args!("  {:<15} from {place}, within {limit} s", "password"));
     }
     let (source, access) = (profile.password.clone(), SecretAccess::of_profile(profile));
     let inherited = inherited.clone();
@@ -292,16 +305,15 @@ fn password(
     }
 }
 
-fn foreground(job: TunnelJob, inherited: Inherited) -> Result<Code, Code> {
+fn foreground(job: TunnelJob, inherited: Inherited, progress: Progress) -> Result<Code, Code> {
     inherited.close();
-    let mut screen = Screen::new(job.profile.name.as_str());
+    let mut screen = Screen::new(job.profile.name.as_str(), progress, &job.profile.timeouts);
     // A user at a terminal wants the phases; the journal needs the log.
-    let reporter = if io::stdout().is_terminal() {
-        log::to_stderr(crate::profile::LogLevel::Quiet);
-        Reporter::call(move |progress| screen.show(progress))
-    } else {
-        log::to_stderr(job.profile.loglevel);
-        Reporter::call(|_| {})
+    let is_terminal = io::stdout().is_terminal();
+    log::to_stderr(if is_terminal { crate::profile::LogLevel::Quiet } else { job.profile.loglevel });
+    let reporter = match is_terminal || progress.json {
+        true => Reporter::call(move |progress| screen.show(progress)),
+        false => Reporter::call(|_| {}),
     };
     Ok(supervisor::run(job, reporter).map_or_else(|failure| Code::of(&failure), |()| exit::OK))
 }
@@ -310,6 +322,7 @@ fn background(
     mut job: TunnelJob,
     inherited: Inherited,
     until: progress::Until,
+    options: Progress,
 ) -> Result<Code, Unsuccessful> {
     let name = job.profile.name.as_str().to_owned();
     let internal = |error: io::Error| {
@@ -319,9 +332,9 @@ fn background(
     let (mut reporter, waiting) = Reporter::pipe().map_err(internal)?;
     match Daemonize::new().working_directory("/").umask(0o077).execute() {
         Outcome::Parent(Ok(_)) => {
-            let TunnelJob { signals, lock, password, .. } = job;
+            let TunnelJob { signals, lock, password, profile, .. } = job;
             drop((reporter, lock, password));
-            wait_for(&name, waiting, signals, until)
+            wait_for(Screen::new(&name, options, &profile.timeouts), &name, waiting, signals, until)
         }
         Outcome::Parent(Err(error)) => {
             job.lock.release();
@@ -354,17 +367,22 @@ fn background(
 /// Renders the daemon's reports until the tunnel is up or has failed, or the supervisor goes on alone. Ctrl-C takes it
 /// down again.
 fn wait_for(
+    mut screen: Screen,
     name: &str,
     waiting: std::os::unix::net::UnixStream,
     signals: Signals,
     until: progress::Until,
 ) -> Result<Code, Unsuccessful> {
-    let mut screen = Screen::new(name);
     let interrupted = || {
         // What could not be undone is in the daemon's final report, which is still to come.
         let _reported = supervisor::ipc::client::down(name);
     };
-    match progress::listen(waiting, signals, until, interrupted, |progress| screen.show(progress)) {
+    let interval = screen.interval();
+    let each = |progress: Option<&progress::Progress>| match progress {
+        Some(progress) => screen.show(progress),
+        None => screen.tick(),
+    };
+    match progress::listen(waiting, signals, (until, interval), interrupted, each) {
         Ok(progress::Outcome::Up) => Ok(exit::OK),
         Ok(progress::Outcome::Trying) => {
             screen.left_alone();

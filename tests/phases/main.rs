@@ -27,6 +27,7 @@ mod lost_tunnel;
 mod neighbours;
 mod own_firewall;
 mod peer_routes;
+mod progress;
 mod prompt;
 mod readable;
 mod resource_exhaustion;

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::messages::Status;
+use super::{messages::Status, progress::Progress};
 use crate::failure::{Failure, Phase};
 
 /// Version of the protocol. A change that is no addition increments it.
@@ -100,12 +100,35 @@ impl EventLine {
     }
 }
 
+impl Event {
+    /// Returns the event that a progress report of `up` is.
+    #[must_use]
+    pub fn of(progress: &Progress) -> Vec<Self> {
+        match progress.clone() {
+            Progress::Phase { phase, detail, .. } => vec![Self::Phase { phase, detail }],
+            Progress::Note(text) => vec![Self::Note { text }],
+            Progress::Attempt(failure) => vec![Self::Failure { failure }],
+            Progress::Trying { failure, wait_ms } => {
+                let failed = failure.map(|failure| Self::Failure { failure });
+                failed.into_iter().chain([Self::Waiting { wait_ms }]).collect()
+            }
+            Progress::Ready { tun, .. } => vec![Self::Up { tun }],
+            Progress::Failed { failure, problems } => {
+                vec![Self::Down { failure: Some(failure), problems }]
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::supervisor::ipc::messages::{Request, Response};
+    use crate::{
+        failure::FailureKind,
+        supervisor::ipc::messages::{Request, Response},
+    };
 
     /// Returns the lines of the blocks of this kind in docs/CONTROL.md.
     fn examples(kind: &str) -> Vec<&'static str> {
@@ -160,5 +183,16 @@ mod tests {
         assert_eq!(words.matches('`').count(), 2 * (known.len() + 1), "{words}");
         let version = format!("This is version {PROTOCOL} of the protocol.");
         assert!(include_str!("../../../docs/CONTROL.md").contains(&version));
+    }
+
+    #[test]
+    fn progress_of_up_becomes_the_same_events() {
+        let failure = Failure::new(Phase::Connect, FailureKind::NoRoute, "");
+        let failed = Event::Failure { failure: failure.clone() };
+        assert_eq!(Event::of(&Progress::Attempt(failure.clone())), std::slice::from_ref(&failed));
+        let trying = Progress::Trying { failure: Some(failure), wait_ms: Some(5) };
+        assert_eq!(Event::of(&trying), [failed, Event::Waiting { wait_ms: Some(5) }]);
+        let ready = Event::of(&Progress::Ready { tun: "tun0".into(), at_ms: 1 });
+        assert_eq!(ready, [Event::Up { tun: "tun0".into() }]);
     }
 }

@@ -142,7 +142,8 @@ fn send_line(stream: &mut UnixStream, line: &str, last: bool) -> io::Result<()> 
     }
 }
 
-/// Reads reports until the event of `until` and passes each to `each`. A signal that asks this process to end calls
+/// Reads reports until the event of `until` and passes each to `each`, and `None` when none has come for the length of
+/// `tick`. A signal that asks this process to end calls
 /// `interrupted`; the final report still follows. `earlier` is the signal listener from before the daemon was
 /// forked.
 ///
@@ -151,9 +152,9 @@ fn send_line(stream: &mut UnixStream, line: &str, last: bool) -> io::Result<()> 
 pub fn listen(
     mut stream: UnixStream,
     mut earlier: Signals,
-    until: Until,
+    (until, tick): (Until, Option<Duration>),
     mut interrupted: impl FnMut(),
-    mut each: impl FnMut(&Progress),
+    mut each: impl FnMut(Option<&Progress>),
 ) -> io::Result<Outcome> {
     let mut deadline = (until == Until::FirstFailure).then(|| Instant::now() + FIRST_ATTEMPTS);
     let mut signals = Signals::listen()?;
@@ -166,7 +167,7 @@ pub fn listen(
     loop {
         let [news, end] = wait::until(
             [Some((stream.as_fd(), Interest::Readable)), Some((signals.end(), Interest::Readable))],
-            deadline,
+            [deadline, tick.map(|tick| Instant::now() + tick)].into_iter().flatten().min(),
         )?;
         if end && signals.take() == Some(signals::Request::End) {
             deadline = None;
@@ -176,6 +177,7 @@ pub fn listen(
             return Ok(Outcome::Trying);
         }
         if !news {
+            each(None);
             continue;
         }
         let mut bytes = [0; 4096];
@@ -190,7 +192,7 @@ pub fn listen(
         while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = text.drain(..=end).collect();
             let progress: Progress = serde_json::from_slice(&line).map_err(io::Error::other)?;
-            each(&progress);
+            each(Some(&progress));
             match progress {
                 Progress::Ready { .. } => return Ok(Outcome::Up),
                 Progress::Failed { failure, .. } => return Ok(Outcome::Failed(failure)),
@@ -220,8 +222,8 @@ mod tests {
             reporter.report(progress);
         }
         let mut seen = Vec::new();
-        let each = |progress: &Progress| seen.push(progress.clone());
-        let end = listen(waiting, Signals::none().unwrap(), Until::End, || {}, each).unwrap();
+        let each = |progress: Option<&Progress>| seen.extend(progress.cloned());
+        let end = listen(waiting, Signals::none().unwrap(), (Until::End, None), || {}, each).unwrap();
         assert_eq!(seen, [phase, trying, failed]);
         assert_eq!(end, Outcome::Failed(failure));
     }
@@ -231,7 +233,8 @@ mod tests {
         let (mut reporter, waiting) = Reporter::pipe().unwrap();
         let trying = Progress::Trying { failure: None, wait_ms: None };
         reporter.report(&trying);
-        let end = listen(waiting, Signals::none().unwrap(), Until::FirstFailure, || {}, |_| {}).unwrap();
+        let end =
+            listen(waiting, Signals::none().unwrap(), (Until::FirstFailure, None), || {}, |_| {}).unwrap();
         assert_eq!(end, Outcome::Trying);
         // The reader has gone; the tunnel continues.
         reporter.report(&trying);
@@ -256,6 +259,6 @@ mod tests {
     fn listen_fails_if_the_daemon_exits_without_a_report() {
         let (reporter, waiting) = Reporter::pipe().unwrap();
         drop(reporter);
-        assert!(listen(waiting, Signals::none().unwrap(), Until::End, || {}, |_| {}).is_err());
+        assert!(listen(waiting, Signals::none().unwrap(), (Until::End, None), || {}, |_| {}).is_err());
     }
 }
