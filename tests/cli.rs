@@ -26,6 +26,7 @@ fn help_and_version() {
         "restart",
         "status",
         "events",
+        "watch",
         "metrics",
         "routes",
         "list",

@@ -64,6 +64,11 @@ pub enum Command {
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
         interval: Option<u32>,
     },
+    /// Show all tunnels, or one, on the whole screen, with what changes
+    Watch {
+        /// The profile
+        name: Option<String>,
+    },
     /// Print states and counters of all tunnels in the OpenMetrics format, for Prometheus
     Metrics {
         /// Write them to FILE, for the textfile collector of node_exporter: FILE is replaced as a whole

@@ -35,6 +35,7 @@ mod status_table;
 mod terminal;
 mod up;
 mod wait;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -76,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Status { name, json } => status::main(config, name.as_deref(), *json),
         Command::Events { name, interval } => events::main(config, name.as_deref(), *interval),
         Command::Metrics { textfile } => metrics::main(config, textfile.as_deref()),
+        Command::Watch { name } => watch::main(config, name.as_deref()),
         Command::Routes { name, destinations, json } => routes::main(config, name, destinations, *json),
         Command::List { names, json } => list::main(config, *names, *json),
         Command::Check { platform } => check::main(config, *platform),

@@ -186,7 +186,8 @@ fn to_json(status: &Status) -> serde_json::Value {
     serde_json::to_value(status).unwrap_or_else(|error| serde_json::json!({ "error": error.to_string() }))
 }
 
-fn without_status(name: &str, why: &ClientError) -> String {
+/// Returns one line on a tunnel without a status.
+pub fn without_status(name: &str, why: &ClientError) -> String {
     match why {
         ClientError::NotUp => format!("{name}: down"),
         ClientError::Denied(_) => match client::group_of_readers(name) {

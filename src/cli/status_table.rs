@@ -165,7 +165,7 @@ fn time(at: u64, now: u64) -> Option<String> {
 }
 
 /// Returns the share of the server's packets that were lost.
-fn loss(counters: &BTreeMap<String, u64>) -> Option<String> {
+pub fn loss(counters: &BTreeMap<String, u64>) -> Option<String> {
     let (lost, received) = (*counters.get("gre.rx_lost")?, *counters.get("gre.rx_accepted")?);
     let all = lost.checked_add(received).filter(|all| *all > 0)?;
     let tenths = lost.saturating_mul(1000) / all;

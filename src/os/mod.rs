@@ -52,6 +52,7 @@ pub mod program;
 pub mod prompt;
 pub mod pty;
 pub mod rights;
+pub mod screen;
 pub mod setuid;
 pub mod signals;
 pub mod sleep;

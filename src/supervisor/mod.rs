@@ -62,6 +62,7 @@ pub use crate::{
         descriptors::Inherited,
         local_time,
         privileges::{disable_core_files, missing_capabilities},
+        screen,
         setuid::is_setuid,
         signals::{Signals, reset_inherited},
         user::window_size,

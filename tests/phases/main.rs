@@ -40,6 +40,7 @@ mod server_verdicts;
 mod shown;
 mod systemd_filter;
 mod visible_state;
+mod watch;
 mod watchdog;
 mod weak_authentication;
 mod world;

@@ -1,0 +1,173 @@
+//! `watch`: the tunnels on a full screen, from readings of their status each second.
+//!
+//! `state` has what is known, `view` turns it into lines, `text` those into escape sequences. The supervisors are asked
+//! by a thread of its own, so that one that does not answer delays no key.
+
+mod state;
+mod text;
+mod view;
+
+use std::{
+    collections::BTreeSet,
+    io::{self, IsTerminal},
+    path::Path,
+    sync::mpsc::{self, Receiver, Sender, SyncSender},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use self::{
+    state::{Answer, Notice, Reading, State, Wish, keys},
+    view::{Canvas, render},
+};
+use super::{
+    exit::{self, Code},
+    output::{self, error},
+    status, terminal,
+};
+use crate::{
+    profile::ProfileName,
+    supervisor::{
+        ClientError,
+        ipc::client,
+        screen::{FullScreen, Input},
+    },
+};
+
+/// Time between two readings.
+const READING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the results of readings are looked for.
+const LOOK: Duration = Duration::from_millis(100);
+
+pub fn main(config: Option<&Path>, name: Option<&str>) -> Code {
+    if let Some(name) = name {
+        if let Err(wrong) = ProfileName::new(name) {
+            error(wrong);
+            return exit::PROFILE;
+        }
+        if matches!(client::status(name), Err(ClientError::NotUp))
+            && let Err(code) = output::is_known(config, name)
+        {
+            return code;
+        }
+    }
+    let names = match name {
+        Some(name) => Ok(BTreeSet::from([name.to_owned()])),
+        None => status::names(config),
+    };
+    let names = match names {
+        Ok(names) => names,
+        Err(code) => return code,
+    };
+    let opened = match io::stdout().is_terminal() {
+        true => FullScreen::open(),
+        false => Err(io::ErrorKind::NotFound.into()),
+    };
+    let screen = match opened {
+        Ok(screen) => screen,
+        Err(wrong) if wrong.kind() == io::ErrorKind::NotFound => {
+            error("watch needs a terminal; `pptpctl status` and `pptpctl events` do not");
+            return exit::USAGE;
+        }
+        Err(wrong) => {
+            error(format_args!("the terminal: {wrong}"));
+            return exit::INTERNAL;
+        }
+    };
+    // Dropped, and the user's own screen shown, before anything is said.
+    match watch(screen, names, name.is_some()) {
+        Ok(()) => exit::OK,
+        Err(wrong) => {
+            error(format_args!("the terminal: {wrong}"));
+            exit::INTERNAL
+        }
+    }
+}
+
+fn watch(mut screen: FullScreen, names: BTreeSet<String>, is_fixed: bool) -> io::Result<()> {
+    let style = terminal::style();
+    let mut state = State { is_single: is_fixed, ..State::default() };
+    let readings = read(names, is_fixed);
+    let (said, says) = mpsc::channel();
+    let mut shown = String::new();
+    loop {
+        let mut is_new = shown.is_empty();
+        while let Ok(reading) = readings.try_recv() {
+            state.read(reading);
+            is_new = true;
+        }
+        while let Ok(words) = says.try_recv() {
+            state.notice = Notice::Says(words);
+            is_new = true;
+        }
+        if is_new {
+            let (width, height) = screen.size();
+            let lines = render(&state, Canvas { width, height, unicode: style.unicode });
+            let picture = text::picture(&lines, style.colour);
+            if picture != shown {
+                screen.write(picture.as_bytes())?;
+                shown = picture;
+            }
+        }
+        match screen.wait(Instant::now() + LOOK)? {
+            Input::End => return Ok(()),
+            Input::Redraw => shown.clear(),
+            Input::Nothing => {}
+            Input::Typed(bytes) => {
+                for key in keys(&bytes) {
+                    match state.press(key, is_fixed) {
+                        Some(Wish::Quit) => return Ok(()),
+                        Some(Wish::TakeDown(name)) => take_down(name, said.clone()),
+                        None => {}
+                    }
+                }
+                shown.clear();
+            }
+        }
+    }
+}
+
+/// Starts to read the status of these tunnels, and of those that come up later unless `is_fixed`.
+fn read(names: BTreeSet<String>, is_fixed: bool) -> Receiver<Reading> {
+    // A reading that is not taken holds the next one up.
+    let (sender, readings): (SyncSender<Reading>, _) = mpsc::sync_channel(1);
+    thread::spawn(move || {
+        loop {
+            let mut all = names.clone();
+            if !is_fixed {
+                all.extend(client::running());
+            }
+            let answers = all.into_iter().map(|name| {
+                let answer = answer(&name);
+                (name, answer)
+            });
+            let answers = answers.collect();
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            if sender.send(Reading { at: Instant::now(), clock: since.as_secs(), answers }).is_err() {
+                return;
+            }
+            thread::sleep(READING_INTERVAL);
+        }
+    });
+    readings
+}
+
+fn answer(name: &str) -> Answer {
+    match client::status(name) {
+        Ok(status) => Ok(Box::new(status)),
+        Err(why) => Err((why.state(), status::without_status(name, &why))),
+    }
+}
+
+/// Takes a tunnel down, which goes on if this command ends, and says how that ended.
+fn take_down(name: String, said: Sender<String>) {
+    thread::spawn(move || {
+        let words = match client::down(&name) {
+            Ok(problems) if problems.is_empty() => format!("{name} is down"),
+            Ok(problems) => format!("{name} is down; not undone: {}", problems.join("; ")),
+            Err(wrong) => format!("{name}: {wrong}"),
+        };
+        let _ended = said.send(words);
+    });
+}

@@ -1,0 +1,389 @@
+//! What `watch` knows of the tunnels: the last status of each, the rates of the last minutes, and what has changed.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    cli::status_table::Rates,
+    supervisor::{Failure, Status},
+};
+
+/// Rates that are kept for the graph.
+const MOST_RATES: usize = 400;
+
+/// Changes that are kept.
+const MOST_CHANGES: usize = 100;
+
+/// The answer of a tunnel's supervisor, or the state and the reason why there is none.
+pub type Answer = Result<Box<Status>, (&'static str, String)>;
+
+/// One reading of all tunnels.
+#[derive(Debug)]
+pub struct Reading {
+    /// When it was.
+    pub at: Instant,
+    /// The same in seconds since 1970.
+    pub clock: u64,
+    /// Names with answers, sorted by name.
+    pub answers: Vec<(String, Answer)>,
+}
+
+/// A change of a tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// When it was noticed, in seconds since 1970.
+    pub clock: u64,
+    /// What has changed.
+    pub words: String,
+    /// Whether it is a failure.
+    pub is_failure: bool,
+}
+
+/// One tunnel.
+#[derive(Debug)]
+pub struct Tunnel {
+    pub name: String,
+    pub answer: Answer,
+    /// The last at the end.
+    pub rates: VecDeque<Rates>,
+    /// The last at the end.
+    pub changes: VecDeque<Change>,
+    read_at: Instant,
+}
+
+/// What the user is asked, or told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Notice {
+    #[default]
+    None,
+    /// Whether to take this tunnel down.
+    Asks(String),
+    /// A remark.
+    Says(String),
+}
+
+/// Everything that is shown.
+#[derive(Debug, Default)]
+pub struct State {
+    pub tunnels: Vec<Tunnel>,
+    /// Number of the tunnel that is chosen.
+    pub chosen: usize,
+    /// Whether only that one is shown.
+    pub is_single: bool,
+    pub notice: Notice,
+    /// Time of the last reading in seconds since 1970.
+    pub clock: u64,
+}
+
+/// A key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    Char(char),
+    Up,
+    Down,
+    Enter,
+    Escape,
+}
+
+/// What the user has asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    Quit,
+    /// To take this tunnel down.
+    TakeDown(String),
+}
+
+/// Returns the keys in what a terminal has sent at once.
+pub fn keys(bytes: &[u8]) -> Vec<Key> {
+    let mut keys = Vec::new();
+    let mut left = bytes;
+    loop {
+        left = match left {
+            [] => return keys,
+            [0x1b, b'[' | b'O', rest @ ..] => {
+                // Up to the letter that ends a sequence.
+                let end = rest.iter().position(|byte| (0x40..0x7f).contains(byte));
+                match end.and_then(|end| rest.get(end)) {
+                    Some(b'A') => keys.push(Key::Up),
+                    Some(b'B') => keys.push(Key::Down),
+                    _ => {}
+                }
+                rest.get(end.map_or(rest.len(), |end| end + 1)..).unwrap_or_default()
+            }
+            [0x1b, rest @ ..] => {
+                keys.push(Key::Escape);
+                rest
+            }
+            [b'\r' | b'\n', rest @ ..] => {
+                keys.push(Key::Enter);
+                rest
+            }
+            // Ctrl-C, which is no signal in raw mode.
+            [3, rest @ ..] => {
+                keys.push(Key::Char('q'));
+                rest
+            }
+            [byte, rest @ ..] => {
+                if byte.is_ascii_graphic() {
+                    keys.push(Key::Char(char::from(*byte)));
+                }
+                rest
+            }
+        };
+    }
+}
+
+impl State {
+    /// Returns the tunnel that is chosen.
+    pub fn current(&self) -> Option<&Tunnel> {
+        self.tunnels.get(self.chosen)
+    }
+
+    /// Takes a reading. Tunnels that it lacks are forgotten.
+    pub fn read(&mut self, reading: Reading) {
+        let chosen = self.current().map(|tunnel| tunnel.name.clone());
+        let mut former = std::mem::take(&mut self.tunnels);
+        let (at, clock) = (reading.at, reading.clock);
+        self.clock = clock;
+        for (name, answer) in reading.answers {
+            let known = former.iter().position(|tunnel| tunnel.name == name);
+            self.tunnels.push(match known.map(|known| former.swap_remove(known)) {
+                Some(mut tunnel) => {
+                    tunnel.next(answer, at, clock);
+                    tunnel
+                }
+                None => {
+                    let (rates, changes) = (VecDeque::new(), VecDeque::new());
+                    Tunnel { name, answer, rates, changes, read_at: at }
+                }
+            });
+        }
+        let found = self.tunnels.iter().position(|tunnel| Some(&tunnel.name) == chosen.as_ref());
+        self.chosen = found.unwrap_or_else(|| self.chosen.min(self.tunnels.len().saturating_sub(1)));
+    }
+
+    /// Handles a key. `is_fixed`: only one tunnel is watched.
+    pub fn press(&mut self, key: Key, is_fixed: bool) -> Option<Wish> {
+        if let Notice::Asks(name) = std::mem::take(&mut self.notice) {
+            if matches!(key, Key::Char('y' | 'Y')) {
+                self.notice = Notice::Says(format!("{name} is being taken down"));
+                return Some(Wish::TakeDown(name));
+            }
+            return None;
+        }
+        match key {
+            Key::Char('q' | 'Q') => return Some(Wish::Quit),
+            Key::Char('d') => {
+                let is_there = |tunnel: &&Tunnel| !matches!(tunnel.answer, Err(("down", _)));
+                self.notice = match self.current().filter(is_there) {
+                    Some(tunnel) => Notice::Asks(tunnel.name.clone()),
+                    None => Notice::Says("it is not up".to_owned()),
+                };
+            }
+            Key::Up | Key::Char('k') if !self.is_single => self.chosen = self.chosen.saturating_sub(1),
+            Key::Down | Key::Char('j') if !self.is_single => {
+                self.chosen = (self.chosen + 1).min(self.tunnels.len().saturating_sub(1));
+            }
+            Key::Enter if !self.tunnels.is_empty() => self.is_single = true,
+            Key::Escape if !is_fixed => self.is_single = false,
+            _ => {}
+        }
+        None
+    }
+}
+
+impl Tunnel {
+    fn next(&mut self, answer: Answer, at: Instant, clock: u64) {
+        let elapsed = at.saturating_duration_since(self.read_at);
+        let change = |words, is_failure| Change { clock, words, is_failure };
+        let mut changes = Vec::new();
+        match (&self.answer, &answer) {
+            (Ok(before), Ok(now)) => {
+                self.rates.extend(rates(before, now, elapsed));
+                if let Some(failure) = fresh_failure(before, now) {
+                    changes.push(change(failure.to_string(), true));
+                }
+                if now.reconnects > before.reconnects {
+                    changes.push(change(format!("up again, reconnect {}", now.reconnects), false));
+                } else if now.state != before.state {
+                    changes.push(change(now.state.clone(), false));
+                }
+            }
+            (_, Ok(now)) => changes.push(change(now.state.clone(), false)),
+            (Ok(_), Err((_, why))) => changes.push(change(why.clone(), true)),
+            (Err((before, _)), Err((now, why))) if before != now => changes.push(change(why.clone(), true)),
+            (Err(_), Err(_)) => {}
+        }
+        self.changes.extend(changes);
+        let too_many = self.changes.len().saturating_sub(MOST_CHANGES);
+        self.changes.drain(..too_many);
+        let too_many = self.rates.len().saturating_sub(MOST_RATES);
+        self.rates.drain(..too_many);
+        (self.answer, self.read_at) = (answer, at);
+    }
+}
+
+/// Returns the rates between two statuses. Without a link there is no traffic.
+fn rates(before: &Status, now: &Status, elapsed: Duration) -> Option<Rates> {
+    match now.state.as_str() {
+        "up" => Rates::between(before, now, elapsed),
+        _ => Some(Rates { received: 0, sent: 0 }),
+    }
+}
+
+fn fresh_failure<'a>(before: &Status, now: &'a Status) -> Option<&'a Failure> {
+    let is_fresh = now.last_failure_at != before.last_failure_at;
+    now.last_failure.as_ref().filter(|_| is_fresh)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::supervisor::{FailureKind, Phase};
+
+    /// Returns the status of a tunnel that is up and has received so many bytes.
+    pub fn up(name: &str, received: u64) -> Status {
+        let counters = [
+            ("ppp.received_bytes", received),
+            ("ppp.received_packets", received / 1000),
+            ("ppp.sent_bytes", received / 10),
+            ("ppp.sent_packets", received / 10_000),
+            ("gre.rx_lost", 12),
+            ("gre.rx_accepted", 988),
+            ("gre.rx_repaired", 7),
+            ("gre.rx_duplicate", 1),
+            ("drop.loop", 2),
+            ("drop.short frame", 0),
+        ];
+        Status {
+            name: name.into(),
+            state: "up".into(),
+            phase: "up".into(),
+            server: Some("198.51.100.5:1723".into()),
+            tun: Some("tun0".into()),
+            local: Some("10.77.0.100".parse().unwrap()),
+            peer: Some("10.77.0.1".parse().unwrap()),
+            mtu: Some(1396),
+            dns: vec!["10.77.0.53".parse().unwrap()],
+            mppe: Some("MPPE 128-bit stateless".into()),
+            auth: Some("MS-CHAPv2".into()),
+            since: Some(1_764_000_000),
+            uptime: Some(3725),
+            round_trip_micros: Some(35_400),
+            counters: counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+            ..Status::default()
+        }
+    }
+
+    pub fn down(name: &str) -> (String, Answer) {
+        (name.to_owned(), Err(("down", format!("{name}: down"))))
+    }
+
+    /// Returns a state with a tunnel that was lost once, a waiting one and one that is down, after a minute.
+    pub fn example() -> State {
+        let (mut state, start) = (State::default(), Instant::now());
+        let failure = Failure::new(Phase::Up, FailureKind::PeerLost, "no answer to 4 LCP echoes");
+        for second in 0..60 {
+            let mut office = up("office", second * second * 5000);
+            if second >= 30 {
+                office.reconnects = 1;
+                office.last_failure = Some(failure.clone());
+                office.last_failure_at = Some(1_764_000_028);
+            }
+            if second == 50 {
+                office.warnings.push("another program took tun0 down".into());
+            }
+            let home = Status {
+                state: "waiting".into(),
+                phase: "connect".into(),
+                next_attempt_in: Some(8),
+                ..Status { name: "home".into(), ..Status::default() }
+            };
+            state.read(Reading {
+                at: start + Duration::from_secs(second),
+                clock: 1_764_000_000 + second,
+                answers: vec![
+                    ("home".into(), Ok(Box::new(home))),
+                    down("lab"),
+                    ("office".into(), Ok(Box::new(office))),
+                ],
+            });
+        }
+        state
+    }
+
+    #[test]
+    fn readings_become_rates_and_changes() {
+        let mut state = example();
+        let office = state.tunnels.get(2).unwrap();
+        assert_eq!(office.rates.len(), 59);
+        assert_eq!(office.rates.back(), Some(&Rates { received: 585_000, sent: 58_500 }));
+        let words: Vec<_> = office.changes.iter().map(|change| change.words.as_str()).collect();
+        assert_eq!(words.len(), 2, "{words:?}");
+        assert!(words[0].contains("no answer to 4 LCP echoes"), "{words:?}");
+        assert_eq!(words[1], "up again, reconnect 1");
+        // It ends: it stays chosen by its name, and the history is kept.
+        state.chosen = 2;
+        let (at, clock) = (Instant::now() + Duration::from_secs(61), 1_764_000_061);
+        state.read(Reading { at, clock, answers: vec![down("office")] });
+        assert_eq!((state.chosen, state.tunnels.len()), (0, 1));
+        let last = state.current().unwrap().changes.back().unwrap();
+        assert_eq!((last.words.as_str(), last.clock), ("office: down", clock));
+        state.read(Reading { at, clock, answers: Vec::new() });
+        assert!(state.current().is_none());
+        assert_eq!(state.press(Key::Enter, false), None);
+        assert!(!state.is_single);
+    }
+
+    #[test]
+    fn history_is_bounded() {
+        let (mut state, start) = (State::default(), Instant::now());
+        for second in 0..2000 {
+            let mut status = up("office", second);
+            status.reconnects = second;
+            let at = start + Duration::from_secs(second);
+            let answers = vec![("office".to_owned(), Ok(Box::new(status)) as Answer)];
+            state.read(Reading { at, clock: second, answers });
+        }
+        let tunnel = state.current().unwrap();
+        assert_eq!((tunnel.rates.len(), tunnel.changes.len()), (MOST_RATES, MOST_CHANGES));
+    }
+
+    #[test]
+    fn down_asks_first() {
+        let mut state = example();
+        state.chosen = 2;
+        assert_eq!(state.press(Key::Char('d'), false), None);
+        assert_eq!(state.notice, Notice::Asks("office".into()));
+        // Everything but y is no, also q.
+        assert_eq!(state.press(Key::Char('q'), false), None);
+        assert_eq!(state.notice, Notice::None);
+        state.press(Key::Char('d'), false);
+        assert_eq!(state.press(Key::Char('y'), false), Some(Wish::TakeDown("office".into())));
+        state.chosen = 1;
+        state.press(Key::Char('d'), false);
+        assert_eq!(state.notice, Notice::Says("it is not up".into()));
+        assert_eq!(state.press(Key::Char('q'), false), Some(Wish::Quit));
+    }
+
+    #[test]
+    fn keys_move_and_choose() {
+        let mut state = example();
+        for key in keys(b"\x1b[B\x1bOBjjj\x1b[A\x1b[5~\r") {
+            assert_eq!(state.press(key, false), None);
+        }
+        assert_eq!((state.chosen, state.is_single), (1, true));
+        state.press(Key::Up, false);
+        assert_eq!(state.chosen, 1, "one tunnel is shown");
+        state.press(Key::Escape, true);
+        assert!(state.is_single, "only one is watched");
+        state.press(Key::Escape, false);
+        assert!(!state.is_single);
+        assert_eq!(keys(b"\x1b"), [Key::Escape]);
+        assert_eq!(keys(&[3]), [Key::Char('q')]);
+        assert_eq!(keys(b"\x1b["), []);
+        assert_eq!(keys("ä\0d".as_bytes()), [Key::Char('d')]);
+    }
+}

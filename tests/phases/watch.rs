@@ -1,0 +1,69 @@
+//! `watch` at a terminal.
+
+use std::process::Stdio;
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{
+    at_terminal::AtTerminal,
+    working_server,
+    world::{in_world, text},
+};
+
+const ENTER: &str = "\u{1b}[?1049h";
+const LEAVE: &str = "\u{1b}[?7h\u{1b}[?25h\u{1b}[?1049l";
+
+#[test]
+fn tunnels_are_watched_and_taken_down() {
+    in_world(working_server(), |world| {
+        world.profile("");
+        let before = world.state();
+        world.up();
+        let mut at = AtTerminal::start(world, &["watch"], &[("LC_ALL", "C.UTF-8")]);
+        at.expect(ENTER);
+        at.expect("vpn   up     tun0  10.77.0.100  10.77.0.1");
+        at.expect("vpn: up on tun0 for ");
+        at.send("\r");
+        at.expect("addresses    ");
+        at.expect("10.77.0.100 to 10.77.0.1, MTU ");
+        at.send("\u{1b}");
+        at.expect("Enter: details");
+        at.send("d");
+        at.expect("take vpn down? y");
+        at.send("n");
+        at.expect("Enter: details");
+        assert!(world.run(&["status", "vpn"]).status.success());
+        at.send("dy");
+        at.expect("vpn is down");
+        at.expect("vpn   down");
+        world.assert_state(&before);
+        at.send("q");
+        assert_eq!(at.end(), 0);
+        assert!(at.shown.ends_with(LEAVE), "{:?}", at.shown);
+    });
+}
+
+#[test]
+fn terminal_is_restored_after_a_signal() {
+    in_world(working_server(), |world| {
+        world.profile("");
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+            let mut at = AtTerminal::start(world, &["watch", "vpn"], &[]);
+            at.expect(ENTER);
+            at.expect("vpn: down");
+            // setsid(1) has become the command.
+            let pid = i32::try_from(at.command.id()).unwrap();
+            kill(Pid::from_raw(pid), signal).unwrap();
+            assert_eq!(at.end(), 0, "{signal}");
+            assert!(at.shown.ends_with(LEAVE), "{signal}: {:?}", at.shown);
+        }
+        let output = world.command(&["watch"]).stdout(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains("watch needs a terminal"), "{}", text(&output.stderr));
+        let unknown = world.run(&["watch", "vnp"]);
+        assert_eq!(unknown.status.code(), Some(3), "{}", text(&unknown.stderr));
+    });
+}
