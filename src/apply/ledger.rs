@@ -148,9 +148,12 @@ pub struct Entry {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every line is of the large kind, and one lives at a time"
+#[cfg_attr(
+    target_pointer_width = "64",
+    expect(
+        clippy::large_enum_variant,
+        reason = "nearly every line is of the large kind, and one lives at a time"
+    )
 )]
 enum Line {
     Do {

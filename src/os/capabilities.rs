@@ -116,8 +116,8 @@ pub fn keep_only(kept: &[Capability]) -> io::Result<()> {
         inheritable: u32,
     }
     let kept = kept.iter().fold(0, |bits, capability| bits | capability.bit());
-    for capability in (0..64_u32).filter(|number| kept & Capability(*number).bit() == 0) {
-        drop_from_bounding_set(capability.into());
+    for capability in (0..64).filter(|number: &libc::c_ulong| kept & (1_u64 << *number) == 0) {
+        drop_from_bounding_set(capability);
     }
     // A restricted container may lack some of them.
     let kept = (kept & effective().unwrap_or(kept)).to_ne_bytes();

@@ -102,7 +102,9 @@ pub fn restrict_to_drop_in_calls() -> io::Result<Option<String>> {
 
 /// Installs a filter. Returns why there is none if the kernel or the processor has none.
 fn install(program: impl FnOnce(TargetArch) -> BackendResult<BpfProgram>) -> io::Result<Option<String>> {
-    let Ok(arch) = TargetArch::try_from(env::consts::ARCH) else {
+    // The name is the same for both orders of bytes, and the filters are those of one: the other would be killed.
+    let arch = TargetArch::try_from(env::consts::ARCH).ok().filter(|_| cfg!(target_endian = "little"));
+    let Some(arch) = arch else {
         return Ok(Some(format!("there is none for this processor ({})", env::consts::ARCH)));
     };
     match apply_filter(&program(arch).map_err(io::Error::other)?) {

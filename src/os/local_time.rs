@@ -8,7 +8,8 @@ use std::mem::MaybeUninit;
 /// cannot convert it.
 #[must_use]
 pub fn format(seconds: u64) -> Option<String> {
-    let time = libc::time_t::try_from(seconds).ok()?;
+    // 32 bits wide on some systems.
+    let time = seconds.try_into().ok()?;
     let mut fields = MaybeUninit::<libc::tm>::uninit();
     // SAFETY: both pointers are valid for the call, and nothing else refers to `fields`.
     let converted = unsafe { libc::localtime_r(&raw const time, fields.as_mut_ptr()) };

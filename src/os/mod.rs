@@ -34,7 +34,7 @@ pub mod child;
 pub mod crash;
 pub mod descriptors;
 pub mod filewatch;
-// 64-bit only: 32-bit systems have separate system calls for each width of time_t.
+// 64-bit only: 32-bit systems have separate system calls for each width of time_t, and seccompiler knows none of them.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod filter;
 pub mod jail;

@@ -84,6 +84,10 @@ fn initial_pledge(files: Files<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Why there is no filter of system calls.
+#[cfg(all(target_os = "linux", not(target_pointer_width = "64")))]
+const NO_FILTER: &str = "there is none for 32-bit processors";
+
 /// Restricts a process of `pptp` that has all its descriptors to a list of system calls (Linux). Returns why there is no
 /// filter, if a system that should have one lacks it.
 ///
@@ -92,7 +96,9 @@ fn initial_pledge(files: Files<'_>) -> io::Result<()> {
 pub fn confine_drop_in() -> io::Result<Option<String>> {
     #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     return super::filter::restrict_to_drop_in_calls();
-    #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+    #[cfg(all(target_os = "linux", not(target_pointer_width = "64")))]
+    return Ok(Some(NO_FILTER.to_owned()));
+    #[cfg(not(target_os = "linux"))]
     Ok(None)
 }
 
@@ -118,7 +124,7 @@ pub fn confine_supervisor(enters_namespace: bool) -> io::Result<Option<String>> 
     #[cfg(not(target_pointer_width = "64"))]
     {
         let _ = enters_namespace;
-        Ok(Some("there is none for 32-bit processors".to_owned()))
+        Ok(Some(NO_FILTER.to_owned()))
     }
 }
 
@@ -155,7 +161,7 @@ mod confinement {
             #[cfg(target_pointer_width = "64")]
             return crate::os::filter::restrict_to_engine_calls();
             #[cfg(not(target_pointer_width = "64"))]
-            Ok(Some("there is none for 32-bit processors".to_owned()))
+            Ok(Some(super::NO_FILTER.to_owned()))
         }
         #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
         {

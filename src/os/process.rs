@@ -81,6 +81,10 @@ impl Process {
         use std::os::fd::FromRawFd;
         // SAFETY: pidfd_open takes two numbers and accesses no memory of ours.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        #[cfg_attr(
+            target_pointer_width = "32",
+            expect(clippy::useless_conversion, reason = "a long has 32 bits there")
+        )]
         let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
         // SAFETY: the kernel has just created this close-on-exec descriptor, and nothing else owns it.
         Ok(Self { end: unsafe { OwnedFd::from_raw_fd(fd) } })

@@ -74,6 +74,15 @@ impl Clocks {
     }
 }
 
+/// A time that the timer does not reach; only its cancellation matters. The latest in seconds of 32 bits where the clock
+/// counts in these.
+#[cfg(target_os = "linux")]
+const NEVER: Duration = Duration::from_secs(if cfg!(target_pointer_width = "64") {
+    u64::MAX / 4_000_000_000
+} else {
+    0x7fff_ffff
+});
+
 /// Detects suspends since the last reading.
 #[derive(Debug)]
 pub struct Sleep {
@@ -179,8 +188,7 @@ impl Sleep {
             time::TimeSpec,
             timerfd::{Expiration, TimerSetTimeFlags},
         };
-        // Never expires; only the cancellation matters.
-        let never = TimeSpec::new(i64::MAX / 2_000_000_000, 0);
+        let never = TimeSpec::from_duration(NEVER);
         let flags = TimerSetTimeFlags::TFD_TIMER_ABSTIME | TimerSetTimeFlags::TFD_TIMER_CANCEL_ON_SET;
         match self.timer.set(Expiration::OneShot(never), flags) {
             // The clock jumped between two calls; the timer is set nevertheless (timerfd_create(2)).

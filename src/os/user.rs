@@ -83,6 +83,10 @@ pub fn confine(
 /// Returns the largest number that a descriptor of this process can have, at most a million.
 fn last_descriptor() -> libc::c_int {
     use nix::unistd::{SysconfVar, sysconf};
+    #[cfg_attr(
+        target_pointer_width = "32",
+        expect(clippy::useless_conversion, reason = "a long has 32 bits there")
+    )]
     let count = sysconf(SysconfVar::OPEN_MAX).ok().flatten().and_then(|count| i32::try_from(count).ok());
     count.unwrap_or(i32::MAX).min(1_000_000)
 }

@@ -11,7 +11,7 @@ use nix::{
     errno::Errno,
     sys::{
         socket::{setsockopt, sockopt::ReceiveTimeout},
-        time::TimeVal,
+        time::{TimeVal, TimeValLike as _},
     },
 };
 
@@ -63,7 +63,7 @@ impl Netlink {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        setsockopt(&socket, ReceiveTimeout, &TimeVal::new(RECEIVE_TIMEOUT_SECONDS, 0))?;
+        setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(RECEIVE_TIMEOUT_SECONDS))?;
         // Older kernels lack these options. Without them, answers are filtered here and errors have no text.
         for option in
             [socket.set_netlink_get_strict_chk(true), socket.set_ext_ack(true), socket.set_cap_ack(true)]
