@@ -87,7 +87,13 @@ fn everything_is_installed_below_the_prefix() {
     let others: BTreeMap<PathBuf, u32> =
         found.clone().into_iter().filter(|(path, _)| !path.starts_with(documents)).collect();
     assert_eq!(others, wanted);
-    for document in ["README.md", "profiles.example.toml", "examples/client.toml", "docs/MIGRATING.md"] {
+    for document in [
+        "README.md",
+        "profiles.example.toml",
+        "examples/client.toml",
+        "docs/MIGRATING.md",
+        "contrib/systemd/hooks.conf",
+    ] {
         assert_eq!(found.get(&documents.join(document)), Some(&0o644), "{document}");
     }
     let completions = read(directory.path().join("usr/share/zsh/site-functions/_pptpctl"));
