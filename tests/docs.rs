@@ -26,11 +26,16 @@ const DOCUMENTS: &[&str] = &[
     "docs/ADDING.md",
     "docs/ATTACKS.md",
     "docs/BENCHMARKS.md",
+    "docs/CONTAINERS.md",
     "docs/CONTROL.md",
+    "docs/LAPTOP.md",
     "docs/MIGRATING.md",
     "docs/MUTANTS.md",
     "docs/PLATFORMS.md",
     "docs/REFERENCE.md",
+    "docs/ROUTER.md",
+    "docs/TROUBLESHOOTING.md",
+    "docs/TUNNELS.md",
 ];
 
 /// Prefixes that identify a path in a document.
@@ -197,6 +202,21 @@ fn manual_page_has_every_exit_status() {
         (1, 23),
         "the manual page states these two numbers"
     );
+}
+
+/// Each failure has an entry under its own words, with its status, and no entry is left over.
+#[test]
+fn troubleshooting_has_every_failure() {
+    let text = read("docs/TROUBLESHOOTING.md");
+    let mut entries: BTreeMap<&str, &str> =
+        text.split("\n### ").skip(1).map(|entry| entry.split_once('\n').unwrap_or((entry, ""))).collect();
+    for kind in FailureKind::ALL {
+        let entry = entries.remove(kind.words()).unwrap_or_else(|| panic!("no entry: {}", kind.words()));
+        let status = format!("Status {}", kind.exit_code());
+        let rest = entry.trim_start().strip_prefix(&status);
+        assert!(rest.is_some_and(|rest| rest.starts_with([',', '.'])), "{}: no {status}", kind.words());
+    }
+    assert!(entries.is_empty(), "{:?}", entries.keys());
 }
 
 #[test]

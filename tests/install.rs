@@ -92,6 +92,7 @@ fn everything_is_installed_below_the_prefix() {
         "profiles.example.toml",
         "examples/client.toml",
         "docs/MIGRATING.md",
+        "docs/TROUBLESHOOTING.md",
         "contrib/systemd/hooks.conf",
     ] {
         assert_eq!(found.get(&documents.join(document)), Some(&0o644), "{document}");

@@ -23,6 +23,24 @@ fn example_is_valid() {
     assert_eq!(names, ["bezeq", "branch", "office", "reference", "vpn"]);
 }
 
+/// The profiles in the guides have no errors, and no warnings.
+#[test]
+fn profiles_of_the_guides_are_valid() {
+    let mut found = 0;
+    for document in ["README.md", "docs/LAPTOP.md", "docs/ROUTER.md", "docs/TUNNELS.md", "docs/CONTAINERS.md"]
+    {
+        let text = file(document);
+        for block in text.split("```toml\n").skip(1).filter_map(|block| block.split("```").next()) {
+            if block.contains("[profile.") {
+                let report = Profiles::from_text(Path::new(document), block, false).report().clone();
+                assert!(report.errors.is_empty() && report.warnings.is_empty(), "{document}: {report}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found >= 3, "{found} profiles");
+}
+
 /// Plans every profile of the example for every system: once the facts are known, no symbol is open, and
 /// there are no more undo lines than steps.
 #[test]
