@@ -151,7 +151,7 @@ pub mod profile {
         Locations, Nftables, PasswordSource, Profile, Profiles, Route, Server, Style,
     };
     pub mod schema {
-        pub use crate::profile::schema::{Absent, GATE, KEYS, Kind, find};
+        pub use crate::profile::schema::{Absent, GATE, KEYS, Key, Kind, find};
     }
 }
 

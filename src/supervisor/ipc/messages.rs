@@ -137,6 +137,51 @@ impl fmt::Display for Sandbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::{FailureKind, Phase};
+
+    /// The schema has each member of a status, and no other. Without `..`, a new member stops this from compiling.
+    #[test]
+    fn schema_has_every_member() {
+        let schema: serde_json::Value =
+            serde_json::from_str(include_str!("../../../docs/schema/status-1.json")).unwrap();
+        let address = Some(Ipv4Addr::LOCALHOST);
+        let full = Status {
+            name: "office".to_owned(),
+            state: "up".to_owned(),
+            phase: "up".to_owned(),
+            server: Some(String::new()),
+            tun: Some(String::new()),
+            local: address,
+            peer: address,
+            mtu: Some(1400),
+            dns: Vec::new(),
+            mppe: Some(String::new()),
+            auth: Some(String::new()),
+            since: Some(1),
+            uptime: Some(1),
+            next_attempt_in: Some(1),
+            reconnects: 1,
+            unreachable: vec![String::new()],
+            warnings: vec![String::new()],
+            last_failure: Some(Failure::new(Phase::Up, FailureKind::PeerLost, "")),
+            last_failure_at: Some(1),
+            supervisor_pid: 1,
+            engine_pid: Some(1),
+            engine_cpu_micros: Some((1, 1)),
+            sleeps: (1, 1),
+            sandbox: Some(Sandbox::default()),
+            round_trip_micros: Some(1),
+            counters: BTreeMap::new(),
+        };
+        let value = serde_json::to_value(full).unwrap();
+        let members =
+            |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let sorted = |mut names: Vec<String>| {
+            names.sort();
+            names
+        };
+        assert_eq!(sorted(members(&value)), sorted(members(&schema["properties"])));
+    }
 
     /// `down` and `status` of this version work with a supervisor of 0.1.0, and the other way round.
     #[test]
