@@ -110,7 +110,7 @@ fn cases_match_expected_output() {
 fn colours_appear_only_in_colour_style() {
     let profiles = Profiles::from_text(Path::new("f"), "x = 1", true);
     assert!(!profiles.report().render(Style::Plain).contains('\u{1b}'));
-    assert!(profiles.report().render(Style::Colour).contains('\u{1b}'));
+    assert!(profiles.report().render(Style::Terminal { is_colour: true, columns: None }).contains('\u{1b}'));
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn shown(text: &str) -> String {
     for private in [true, false] {
         let profiles = Profiles::from_text(Path::new("p.toml"), text, private);
         all += &profiles.report().render(Style::Plain);
-        all += &profiles.report().render(Style::Colour);
+        all += &profiles.report().render(Style::Terminal { is_colour: true, columns: None });
         all += &format!("{:?}", profiles.report());
         for (name, profile) in profiles.iter() {
             all += &profiles.get(name.as_str()).err().map(|error| error.to_string()).unwrap_or_default();

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     exit::{self, Code},
-    output::{self, line},
+    output::{self, data, line},
 };
 use crate::{
     platform::Platform,
@@ -102,7 +102,7 @@ impl Report {
         let count = |severity| self.findings.iter().filter(|finding| finding.severity == severity).count();
         let (failures, warnings) = (count(Severity::Failure), count(Severity::Warning));
         if let Some(findings) = self.json {
-            line(serde_json::json!({
+            data(serde_json::json!({
                 "status": code.number(),
                 "failures": failures,
                 "warnings": warnings,

@@ -12,7 +12,7 @@ use super::{
     exit::{self, Code},
     import_files::{limit, read_file},
     import_places, import_write,
-    output::{complain, error, line},
+    output::{complain, data, error, line},
     put,
 };
 use crate::{
@@ -106,7 +106,7 @@ fn import(config: Option<&Path>, args: &Import) -> Result<Code, Code> {
             if number > 0 {
                 line("");
             }
-            line(toml.trim_end());
+            data(toml.trim_end());
         }
         tell(name, tunnel, &place);
         let errors = Tunnel::errors(&toml, &place);
@@ -134,7 +134,7 @@ fn import(config: Option<&Path>, args: &Import) -> Result<Code, Code> {
         return Ok(exit::OK);
     }
     import_write::write(config, &directory, &drafts, args.force)?;
-    let code = check::main(config, None);
+    let code = check::main(config, None, false);
     let names: Vec<&str> = found.iter().map(|(_, name, _)| name.as_str()).collect();
     next(config, &names);
     Ok(code)

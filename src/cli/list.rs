@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     exit::{self, Code},
-    output::{self, complain, line},
+    output::{self, complain, data, line},
 };
 use crate::{
     platform::CONFIG_DIR,
@@ -36,7 +36,7 @@ pub fn main(config: Option<&Path>, names: bool, json: bool) -> Code {
             .map(|name| serde_json::json!({ "name": name, "state": state(name, None), "profile": null }));
         let all: Vec<_> = own.chain(others).collect();
         let lists_something = !all.is_empty();
-        line(serde_json::Value::Array(all));
+        data(serde_json::Value::Array(all));
         return if known.is_empty() && lists_something { exit::OK } else { whole() };
     }
     if known.is_empty() && others.is_empty() {

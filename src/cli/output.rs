@@ -3,11 +3,15 @@
 use std::{
     fmt::Display,
     io::{self, IsTerminal, Write},
+    os::fd::AsFd,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use super::exit::{self, Code};
+use super::{
+    exit::{self, Code},
+    terminal, wrap,
+};
 use crate::{
     platform::Platform,
     profile::{Locations, LookupError, Profile, Profiles, Style},
@@ -16,8 +20,16 @@ use crate::{
 /// Whether requested output was lost.
 static LOST: AtomicBool = AtomicBool::new(false);
 
-/// Writes a line to standard output.
+/// Writes a line to standard output, broken at words if that is a terminal.
 pub fn line(words: impl Display) {
+    match terminal::known_columns(io::stdout().as_fd()) {
+        Some(columns) => data(wrap::to_width(&words.to_string(), columns)),
+        None => data(words),
+    }
+}
+
+/// Writes a line to standard output as it is: for programs, or to be copied.
+pub fn data(words: impl Display) {
     text(format_args!("{words}\n"));
 }
 
@@ -37,9 +49,13 @@ pub fn unless_lost(code: Code) -> Code {
     if code == exit::OK && LOST.load(Ordering::Relaxed) { exit::INTERNAL } else { code }
 }
 
-/// Writes a line to standard error.
-pub fn complain(text: impl Display) {
-    let _closed = writeln!(io::stderr().lock(), "{text}");
+/// Writes a line to standard error, broken at words if that is a terminal.
+pub fn complain(words: impl Display) {
+    let mut err = io::stderr().lock();
+    let _closed = match terminal::known_columns(err.as_fd()) {
+        Some(columns) => writeln!(err, "{}", wrap::to_width(&words.to_string(), columns)),
+        None => writeln!(err, "{words}"),
+    };
 }
 
 /// Writes an error that refers to no line of a file.
@@ -49,8 +65,11 @@ pub fn error(text: impl Display) {
 
 /// Returns the style of reports on standard error.
 pub fn style() -> Style {
-    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    if colour { Style::Colour } else { Style::Plain }
+    if !io::stderr().is_terminal() {
+        return Style::Plain;
+    }
+    let columns = terminal::known_columns(io::stderr().as_fd());
+    Style::Terminal { is_colour: std::env::var_os("NO_COLOR").is_none(), columns }
 }
 
 /// Returns all profiles, or the exit status after the error has been shown.

@@ -11,7 +11,7 @@ use super::{
     args::Progress as Options,
     exit::Code,
     live::{self, Style},
-    output::{complain, duration, line, text},
+    output::{complain, data, duration, line, text},
     terminal,
 };
 use crate::{
@@ -79,7 +79,7 @@ impl Screen {
         if self.options.json {
             for event in Event::of(progress) {
                 if let Ok(text) = serde_json::to_string(&EventLine::now(&self.name, event)) {
-                    line(text);
+                    data(text);
                 }
             }
             return;

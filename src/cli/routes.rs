@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{
     exit::{self, Code},
-    output::{self, error, line},
+    output::{self, data, error, line},
 };
 use crate::{
     profile::ProfileName,
@@ -31,7 +31,7 @@ pub fn main(config: Option<&std::path::Path>, name: &str, destinations: &[IpAddr
                 return code;
             }
             if json {
-                line(serde_json::json!({ "name": name, "state": "down" }));
+                data(serde_json::json!({ "name": name, "state": "down" }));
             } else {
                 line(format_args!("{name}: down"));
             }
@@ -59,7 +59,7 @@ pub fn main(config: Option<&std::path::Path>, name: &str, destinations: &[IpAddr
         }
     };
     if json {
-        line(to_json(name, &state, server.as_deref(), &routes));
+        data(to_json(name, &state, server.as_deref(), &routes));
     } else {
         show(name, &state, server.as_deref(), &routes, destinations.is_empty());
     }

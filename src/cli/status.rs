@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     exit::{self, Code},
-    output::{self, bytes, duration, error, line},
+    output::{self, bytes, data, duration, error, line},
     status_table::{self, Rates, Row},
     terminal,
 };
@@ -45,7 +45,7 @@ fn one(config: Option<&Path>, name: &str, json: bool) -> Code {
     match client::status(name) {
         Ok(status) => {
             if json {
-                line(to_json(&status));
+                data(to_json(&status));
             } else {
                 show(&status);
             }
@@ -59,7 +59,7 @@ fn one(config: Option<&Path>, name: &str, json: bool) -> Code {
                 return code;
             }
             if json {
-                line(serde_json::json!({ "name": name, "state": why.state() }));
+                data(serde_json::json!({ "name": name, "state": why.state() }));
             } else {
                 line(without_status(name, &why));
             }
@@ -71,7 +71,7 @@ fn one(config: Option<&Path>, name: &str, json: bool) -> Code {
         }
         Err(wrong) => {
             if json {
-                line(stuck_to_json(name, &wrong));
+                data(stuck_to_json(name, &wrong));
             } else {
                 show_stuck(name, &client::stuck(name, &wrong));
             }
@@ -137,7 +137,7 @@ fn all(config: Option<&Path>, json: bool) -> Code {
                 Err(wrong) => serde_json::json!({ "name": name, "state": wrong.state() }),
             })
             .collect();
-        line(serde_json::Value::Array(all));
+        data(serde_json::Value::Array(all));
         return exit::OK;
     }
     if names.is_empty() {

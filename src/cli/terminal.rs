@@ -10,10 +10,13 @@ const DEFAULT_COLUMNS: usize = 80;
 
 /// Returns the number of columns of a terminal.
 pub fn columns(terminal: BorrowedFd<'_>) -> usize {
-    match window_size(terminal) {
-        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
-        _ => DEFAULT_COLUMNS,
-    }
+    known_columns(terminal).unwrap_or(DEFAULT_COLUMNS)
+}
+
+/// Returns the number of columns of a terminal that reports it; `None` for others and for what is no terminal.
+pub fn known_columns(terminal: BorrowedFd<'_>) -> Option<usize> {
+    let columns = window_size(terminal).ok()?.ws_col;
+    (columns > 0).then_some(usize::from(columns))
 }
 
 /// Returns the style of the user's terminal.

@@ -15,7 +15,7 @@ use super::{
     args::{Progress, Up},
     autostart, check,
     exit::{self, Code},
-    output::{self, error, line},
+    output::{self, data, error, line},
     recover,
     render::{self, Screen},
     wait,
@@ -163,8 +163,8 @@ pub fn show_plan(profile: &Profile, platform: Platform, here: &Here) {
         }
     }
     let step = |text: String| match &profile.link.netns {
-        Some(netns) if platform == Platform::Linux => line(plan::line_in_netns(netns, &text)),
-        _ => line(text),
+        Some(netns) if platform == Platform::Linux => data(plan::line_in_netns(netns, &text)),
+        _ => data(text),
     };
     if profile.password.is_asked() {
         line(format_args!(

@@ -77,8 +77,13 @@ impl Report {
 pub enum Style {
     /// Plain ASCII, for files, pipes and tests.
     Plain,
-    /// With terminal colours.
-    Colour,
+    /// For a terminal of this many columns, if it reports them.
+    Terminal {
+        /// With colours.
+        is_colour: bool,
+        /// Lines of files are cut to this width, around what is marked; other lines are not.
+        columns: Option<usize>,
+    },
 }
 
 impl Finding {
@@ -122,8 +127,14 @@ impl Finding {
             group = group.element(Level::HELP.message(one_line(line)));
         }
         let renderer = match style {
-            Style::Plain => Renderer::plain(),
-            Style::Colour => Renderer::styled(),
+            Style::Plain | Style::Terminal { is_colour: false, columns: None } => Renderer::plain(),
+            Style::Terminal { is_colour: true, columns: None } => Renderer::styled(),
+            Style::Terminal { is_colour: false, columns: Some(columns) } => {
+                Renderer::plain().term_width(columns)
+            }
+            Style::Terminal { is_colour: true, columns: Some(columns) } => {
+                Renderer::styled().term_width(columns)
+            }
         };
         renderer.decor_style(DecorStyle::Ascii).render(&[group])
     }

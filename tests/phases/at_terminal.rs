@@ -9,7 +9,7 @@ use std::{
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    pty::openpty,
+    pty::{Winsize, openpty},
     sys::termios::{LocalFlags, Termios, tcgetattr},
 };
 
@@ -30,7 +30,18 @@ pub struct AtTerminal {
 impl AtTerminal {
     /// Starts pptpctl with these arguments and variables.
     pub fn start(world: &World, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let pty = openpty(None, None).unwrap();
+        Self::start_at(world, None, arguments, variables)
+    }
+
+    /// Does the same at a terminal that reports this many columns.
+    pub fn start_at(
+        world: &World,
+        columns: Option<u16>,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let size = columns.map(|ws_col| Winsize { ws_row: 24, ws_col, ws_xpixel: 0, ws_ypixel: 0 });
+        let pty = openpty(size.as_ref(), None).unwrap();
         let settings = tcgetattr(&pty.slave).unwrap();
         let mut command = std::process::Command::new("setsid");
         command

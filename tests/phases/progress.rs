@@ -37,6 +37,24 @@ fn terminal_shows_the_running_phase_and_marks_results() {
 }
 
 #[test]
+fn lines_break_at_words_at_a_narrow_terminal() {
+    in_world(faulty_server(Fault::SilentCall), |world| {
+        world.profile(&timeouts(&[("call", "1s")]));
+        for columns in [50, 80, 120] {
+            let mut at = AtTerminal::start_at(world, Some(columns), &["up", "vpn"], &[("NO_COLOR", "1")]);
+            assert_eq!(at.end(), 16);
+            let lines = at.shown.split(['\r', '\n']).map(|line| line.replace("\u{1b}[K", ""));
+            let lines: Vec<String> = lines.collect();
+            for line in &lines {
+                assert!(line.chars().count() <= usize::from(columns), "{columns}: {line:?}");
+            }
+            let words = lines.iter().flat_map(|line| line.split_whitespace()).collect::<Vec<_>>().join(" ");
+            assert!(words.contains("a phone number (phone = \"…\") or a quirk"), "{words}");
+        }
+    });
+}
+
+#[test]
 fn json_lines_are_those_of_events() {
     in_world(working_server(), |world| {
         world.profile("");
