@@ -45,6 +45,9 @@ pub enum Command {
         /// Every profile with autostart = true
         #[arg(long, conflicts_with = "name")]
         autostart: bool,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
     },
     /// Take a tunnel down, if it is up, and bring it up again with its profile as it is now
     Restart(Restart),
@@ -100,6 +103,9 @@ pub enum Command {
         /// As profiles for another system: linux, freebsd, openbsd or netbsd
         #[arg(long, value_name = "SYSTEM", value_parser = platform)]
         platform: Option<Platform>,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
     },
     /// Check this host and a profile step by step, and say what to do next
     Doctor {
@@ -123,7 +129,11 @@ pub enum Command {
     /// Write profiles from the configuration of another PPTP client
     Import(Import),
     /// Undo the changes that killed supervisors left on the host
-    Recover,
+    Recover {
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Bring up a tunnel between two temporary network namespaces
     Demo,
     /// Print a script with which a shell completes commands, options and profile names
@@ -201,6 +211,9 @@ pub struct Restart {
     /// As with `up`
     #[arg(long)]
     pub wait: bool,
+    /// Print JSON for programs: what `down --json` prints, then the lines of `up --json`
+    #[arg(long, conflicts_with = "autostart")]
+    pub json: bool,
 }
 
 /// Arguments of `up`.

@@ -12,18 +12,18 @@ use nix::unistd::{Uid, User};
 
 use super::{
     exit::{self, Code},
-    output::{self, complain, line},
+    output::{self, complain, data, line},
 };
 use crate::{
     platform::{PROGRAM_PATH, Platform},
-    profile::{HostView, ProfileName, Profiles},
+    profile::{Finding, HostView, ProfileName, Profiles, Severity},
     supervisor,
 };
 
 /// A rules file is not read beyond this many bytes.
 const RULES_MAX: u64 = 1 << 20;
 
-pub fn main(config: Option<&Path>, platform: Option<Platform>) -> Code {
+pub fn main(config: Option<&Path>, platform: Option<Platform>, json: bool) -> Code {
     let platform = platform.unwrap_or_else(Platform::host);
     let mut profiles = match output::profiles_for(config, platform) {
         Ok(profiles) => profiles,
@@ -32,6 +32,13 @@ pub fn main(config: Option<&Path>, platform: Option<Platform>) -> Code {
     profiles.probe(&supervisor::may_run);
     review(&mut profiles, platform);
     let report = profiles.report();
+    let code = if report.errors.is_empty() { exit::OK } else { exit::PROFILE };
+    if json {
+        let findings: Vec<_> = report.errors.iter().chain(&report.warnings).map(to_json).collect();
+        let names: Vec<_> = profiles.names().map(ProfileName::as_str).collect();
+        data(serde_json::json!({ "profiles": names, "findings": findings }));
+        return code;
+    }
     if !report.is_empty() {
         complain(report.render(output::style()));
     }
@@ -43,7 +50,24 @@ pub fn main(config: Option<&Path>, platform: Option<Platform>) -> Code {
         output::many(errors, "error"),
         output::many(warnings, "warning")
     ));
-    if errors == 0 { exit::OK } else { exit::PROFILE }
+    code
+}
+
+fn to_json(finding: &Finding) -> serde_json::Value {
+    let at = finding.at.as_ref();
+    serde_json::json!({
+        "severity": match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        },
+        "profile": finding.profile.as_ref().map(ProfileName::as_str),
+        "title": finding.title,
+        "file": at.map(|at| at.file.to_string_lossy()),
+        "line": at.map(|at| at.line),
+        "column": at.map(|at| at.column),
+        "label": finding.label,
+        "help": finding.help,
+    })
 }
 
 /// Compares the profiles with each other and with this host.

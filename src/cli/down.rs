@@ -6,40 +6,40 @@ use std::path::Path;
 use super::{
     autostart,
     exit::{self, Code},
-    output::{self, complain, error, line},
+    output::{self, complain, data, error, line},
     recover, render,
 };
 use crate::{
     profile::ProfileName,
-    supervisor::{self, ClientError, ipc::client},
+    supervisor::{self, ClientError, RecoveredItem, ipc::client},
 };
 
-pub fn main(config: Option<&Path>, name: Option<&str>) -> Code {
+pub fn main(config: Option<&Path>, name: Option<&str>, json: bool) -> Code {
     match name {
-        Some(name) => one(name),
-        None => autostart::each(config, |name| match one(name) {
+        Some(name) => one(name, json),
+        None => autostart::each(config, |name| match one(name, json) {
             exit::NOT_UP => exit::OK,
             code => code,
         }),
     }
 }
 
-fn one(name: &str) -> Code {
-    match down(name) {
+fn one(name: &str, json: bool) -> Code {
+    match down(name, json) {
         Ok(code) | Err(code) => code,
     }
 }
 
 /// Takes the tunnel down if it is up, and undoes what a killed supervisor left.
-pub fn if_up(name: &str) -> Code {
+pub fn if_up(name: &str, json: bool) -> Code {
     let has_left_something = client::has_ledger(name);
     match client::status(name) {
         Err(ClientError::NotUp) if !has_left_something => exit::OK,
-        _ => one(name),
+        _ => one(name, json),
     }
 }
 
-fn down(name: &str) -> Result<Code, Code> {
+fn down(name: &str, json: bool) -> Result<Code, Code> {
     output::need_root("down")?;
     // The name becomes part of a path; the profile itself may no longer exist.
     if let Err(wrong) = ProfileName::new(name) {
@@ -48,10 +48,17 @@ fn down(name: &str) -> Result<Code, Code> {
     }
     match client::down(name) {
         Ok(problems) if problems.is_empty() => {
-            line(format_args!("{name}: down"));
+            if json {
+                data(to_json(name, &[], &problems));
+            } else {
+                line(format_args!("{name}: down"));
+            }
             Ok(exit::OK)
         }
         Ok(problems) => {
+            if json {
+                data(to_json(name, &[], &problems));
+            }
             problems.iter().for_each(error);
             if client::has_ledger(name) {
                 error(format_args!(
@@ -62,7 +69,7 @@ fn down(name: &str) -> Result<Code, Code> {
             }
             Err(exit::NOT_UNDONE)
         }
-        Err(ClientError::NotUp | ClientError::Died) => clean_up(name),
+        Err(ClientError::NotUp | ClientError::Died) => clean_up(name, json),
         Err(wrong) => {
             error(format_args!("{name}: {wrong}"));
             if wrong.is_stuck() {
@@ -73,17 +80,27 @@ fn down(name: &str) -> Result<Code, Code> {
     }
 }
 
-fn clean_up(name: &str) -> Result<Code, Code> {
+fn to_json(name: &str, recovered: &[RecoveredItem], problems: &[String]) -> serde_json::Value {
+    let recovered: Vec<_> = recovered.iter().map(recover::item_to_json).collect();
+    serde_json::json!({ "name": name, "state": "down", "recovered": recovered, "problems": problems })
+}
+
+fn clean_up(name: &str, json: bool) -> Result<Code, Code> {
     render::need_proc(name)?;
     let recovery = supervisor::recover(None);
-    for recovered in &recovery.recovered {
-        line(recover::words(recovered));
+    if json {
+        let problems: Vec<String> = recovery.errors.iter().map(ToString::to_string).collect();
+        data(to_json(name, &recovery.recovered, &problems));
+    } else {
+        recovery.recovered.iter().for_each(|recovered| line(recover::words(recovered)));
     }
     recovery.errors.iter().for_each(error);
     match recovery.recovered.iter().find(|recovered| recovered.profile == name) {
         Some(_) if !recovery.errors.is_empty() => Err(exit::NOT_UNDONE),
         Some(_) => {
-            line(format_args!("{name}: down; its supervisor had died"));
+            if !json {
+                line(format_args!("{name}: down; its supervisor had died"));
+            }
             Ok(exit::OK)
         }
         None => {

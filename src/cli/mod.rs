@@ -36,6 +36,7 @@ mod terminal;
 mod up;
 mod wait;
 mod watch;
+mod wrap;
 
 use std::process::ExitCode;
 
@@ -72,7 +73,7 @@ pub fn main() -> ExitCode {
         Command::Init(init) => init::main(config, init),
         Command::Edit { name } => edit::main(config, name),
         Command::Up(up) => up::main(config, up),
-        Command::Down { name, .. } => down::main(config, name.as_deref()),
+        Command::Down { name, json, .. } => down::main(config, name.as_deref(), *json),
         Command::Restart(restart) => restart::main(config, restart),
         Command::Status { name, json } => status::main(config, name.as_deref(), *json),
         Command::Events { name, interval } => events::main(config, name.as_deref(), *interval),
@@ -80,11 +81,11 @@ pub fn main() -> ExitCode {
         Command::Watch { name } => watch::main(config, name.as_deref()),
         Command::Routes { name, destinations, json } => routes::main(config, name, destinations, *json),
         Command::List { names, json } => list::main(config, *names, *json),
-        Command::Check { platform } => check::main(config, *platform),
+        Command::Check { platform, json } => check::main(config, *platform, *json),
         Command::Doctor { name, dial, json } => doctor::main(config, name.as_deref(), *dial, *json),
         Command::Logs { name, follow } => logs::main(name, *follow),
         Command::Import(import) => import::main(config, import),
-        Command::Recover => recover::main(),
+        Command::Recover { json } => recover::main(*json),
         Command::Demo => demo::main(),
         Command::Completions { shell, program } => completions::main(*shell, *program),
     };
@@ -96,7 +97,7 @@ pub fn main() -> ExitCode {
         | Command::Init(_)
         | Command::Edit { .. }
         | Command::Restart(_)
-        | Command::Recover => code.into(),
+        | Command::Recover { .. } => code.into(),
         _ => output::unless_lost(code).into(),
     }
 }

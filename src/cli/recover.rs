@@ -2,12 +2,12 @@
 
 use super::{
     exit::{self, Code},
-    output::{self, error, line},
+    output::{self, data, error, line},
     render,
 };
-use crate::supervisor::{self, RecoveredItem};
+use crate::supervisor::{self, RecoveredItem, Recovery};
 
-pub fn main() -> Code {
+pub fn main(json: bool) -> Code {
     if let Err(code) = output::need_root("recover") {
         return code;
     }
@@ -16,6 +16,9 @@ pub fn main() -> Code {
         return code;
     }
     let recovery = supervisor::recover(None);
+    if json {
+        return main_json(&recovery);
+    }
     for recovered in &recovery.recovered {
         line(words(recovered));
     }
@@ -44,6 +47,27 @@ pub fn main() -> Code {
         line("nothing to undo");
     }
     if failed { exit::NOT_UNDONE } else { exit::OK }
+}
+
+fn main_json(recovery: &Recovery) -> Code {
+    let strays = supervisor::recover_strays();
+    let errors: Vec<String> = recovery.errors.iter().chain(&strays.errors).map(ToString::to_string).collect();
+    let code = if errors.is_empty() { exit::OK } else { exit::NOT_UNDONE };
+    data(serde_json::json!({
+        "recovered": recovery.recovered.iter().map(item_to_json).collect::<Vec<_>>(),
+        "running": recovery.alive,
+        "removed": recovery.removed,
+        "host_routes": recovery.host_routes,
+        "strays": { "rules": strays.rules, "routes": strays.routes, "lifted_kill_switch": strays.lifted },
+        "errors": errors,
+    }));
+    code
+}
+
+/// Returns what was undone for one tunnel, for programs.
+pub fn item_to_json(item: &RecoveredItem) -> serde_json::Value {
+    let RecoveredItem { profile, steps, gone, kept } = item;
+    serde_json::json!({ "profile": profile, "steps": steps, "gone": gone, "kept": kept })
 }
 
 /// Returns a line about what was undone for one tunnel.

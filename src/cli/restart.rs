@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    args::{Restart, Up},
+    args::{Progress, Restart, Up},
     autostart, down,
     exit::{self, Code},
     output, up,
@@ -27,11 +27,12 @@ fn one(config: Option<&Path>, name: &str, args: &Restart, inherited: &Inherited)
     if let Err(code) = can_come_up(config, name) {
         return code;
     }
-    match down::if_up(name) {
+    match down::if_up(name, args.json) {
         exit::OK => {}
         code => return code,
     }
-    let args = Up { name: Some(name.to_owned()), wait: args.wait, ..Up::default() };
+    let progress = Progress { json: args.json, ..Progress::default() };
+    let args = Up { name: Some(name.to_owned()), wait: args.wait, progress, ..Up::default() };
     up::one(config, name, &args, inherited)
 }
 

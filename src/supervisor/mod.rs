@@ -51,7 +51,7 @@ pub use self::{
         progress::{Progress, Reporter},
     },
     name_lookup::look_up,
-    recovery::{recover, recover_before_up, recover_strays, supervisor_without_lock},
+    recovery::{Recovery, recover, recover_before_up, recover_strays, supervisor_without_lock},
     run::{TunnelJob, run},
 };
 pub use crate::failure::{Failure, FailureKind, Phase, Remedy};
