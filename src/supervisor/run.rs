@@ -4,10 +4,11 @@
 //! that go astray while a dial stalls: the resolver and the engine do the rest in processes of their own, and their
 //! messages are checked before they get here. Each part owns its state and returns results or inputs, which the loop
 //! passes on: `children` and `external_ppp` have those processes, `steps` the changes to this host, `network_watch` and
-//! `resolver_watch` follow changes by others, `firewall_watch` reads this host's rules when a dial stalls, `status` and
-//! `answers` report.
+//! `resolver_watch` follow changes by others, `firewall_watch` reads this host's rules when a dial stalls, `attempt`
+//! looks up, dials and configures, `status` and `answers` report.
 
 mod answers;
+mod attempt;
 pub(super) mod child_events;
 pub(super) mod children;
 mod control_files;
@@ -22,21 +23,13 @@ mod resolver_watch;
 mod status;
 pub(super) mod steps;
 
-use std::{
-    io,
-    net::{Ipv4Addr, SocketAddrV4},
-    ops::ControlFlow,
-    rc::Rc,
-    time::Instant,
-};
+use std::{io, rc::Rc, time::Instant};
 
 use self::{
     children::Children, control_files::ControlFiles, firewall_watch::FirewallWatch,
     network_watch::NetworkWatch, resolver_watch::ResolverWatch, status::Report, steps::Steps,
 };
 use super::{
-    engine_spec,
-    firewall::DialPath,
     host_files,
     ipc::{
         lock::Lock,
@@ -52,9 +45,8 @@ use super::{
     systemd,
 };
 use crate::{
-    engine::message::{LinkUp, ToEngine},
+    engine::message::ToEngine,
     failure::{Failure, FailureKind, Phase},
-    net::transport,
     os::{
         launch,
         signals::{self, Signals},
@@ -369,62 +361,6 @@ impl Supervisor {
         self.children.abandon();
         self.link_down();
         self.handle(Input::EngineEnded(failure));
-    }
-
-    fn resolve(&mut self, name: &str) {
-        if let Some(known) = self.resolvers.instead_of_asking(name, self.steps.prevents_lookups()) {
-            return self.handle(Input::Resolved(Ok(known)));
-        }
-        self.report.phase(Phase::Resolve, "");
-        self.ask(name);
-    }
-
-    /// Starts to look a name up; [`Supervisor::name_resolved`] receives the result.
-    fn ask(&mut self, name: &str) {
-        if let Err(failure) = self.children.resolve(name, !self.resolvers.knows(name)) {
-            self.name_resolved(name, Err(failure));
-        }
-    }
-
-    fn name_resolved(&mut self, name: &str, answer: Result<Vec<Ipv4Addr>, Failure>) {
-        match self.resolvers.resolved(name, answer, &self.profile, self.steps.has_kill_switch()) {
-            ControlFlow::Continue(next) => self.ask(&next),
-            ControlFlow::Break(input) => self.handle(input),
-        }
-    }
-
-    /// Sets up route and sockets, and starts the engine.
-    fn dial(&mut self, server: SocketAddrV4) -> Result<(), Failure> {
-        self.report.phase(Phase::Connect, &self.resolvers.take_result());
-        let facts = self.steps.facts(*server.ip());
-        if let Some(next_hop) = self.network.dials(&facts) {
-            self.machine.record_next_hop(next_hop);
-        }
-        let dev = firewall_watch::device(&facts);
-        let sockets = self.steps.connect(*server.ip(), facts)?;
-        self.network.local = transport::local_address(&sockets.gre);
-        let mut spec = engine_spec::spec(&self.profile, server, sockets.path_mtu, &self.machine);
-        spec.remembered = self.redial_memory.dial(server);
-        let (local, options, call_id) = (self.network.local, sockets.options, spec.call_id);
-        self.firewall.dials(DialPath { server, local, dev, options, call_id });
-        self.children.dial(spec, &sockets)?;
-        self.report.notes(&sockets.notes);
-        Ok(())
-    }
-
-    fn configure(&mut self, up: LinkUp) {
-        let server = self.machine.server().map_or(Ipv4Addr::UNSPECIFIED, |server| *server.ip());
-        // Before the steps, some of which run programs: their time belongs to this phase.
-        self.report.phase(Phase::Routes, &format!("{} → {}, MTU {}", up.local, up.peer, up.mtu));
-        let done = self.steps.configure(server, &up);
-        let configured = done.map(|notes| {
-            self.report.notes(&notes);
-            self.resolvers.watch(self.steps.resolver_files());
-            self.check_resolvers();
-            self.report.notes(&engine_spec::password_note(&up));
-            self.report.link_up(up);
-        });
-        self.handle(Input::Configured(configured));
     }
 
     /// Undoes everything, and only then reports the end.
