@@ -1,6 +1,9 @@
 //! The sources of passwords, and the errors of each.
 #![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
+#[path = "lab/script.rs"]
+mod script;
+
 use std::{
     ffi::OsString,
     fs,
@@ -225,8 +228,7 @@ fn root_runs_only_trusted_commands() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = dir.path().join("pptpctl-test-password");
-    fs::write(&program, "#!/bin/sh\necho \"$PATH\"\n").unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    script::script(program.to_str().unwrap(), "#!/bin/sh\necho \"$PATH\"\n");
     let run = |first: &str| {
         load(&PasswordSource::Command(vec![first.into()])).map(|secret| String::from_utf8(secret).unwrap())
     };

@@ -20,7 +20,9 @@ fn setuid_programs_refuse_to_run() {
         for (mode, bit) in [(0o4755, "user"), (0o2755, "group")] {
             for (from, program) in [(World::PROGRAM, "pptpctl"), (env!("CARGO_BIN_EXE_pptp"), "pptp")] {
                 let copy = format!("/run/setuid/{program}");
-                fs::copy(from, &copy).unwrap();
+                // By another process: a child that another test starts meanwhile would inherit a descriptor that is
+                // open for writing, and until it closes it execve(2) fails with ETXTBSY.
+                world.shell(&format!("cp {from} {copy}"));
                 fs::set_permissions(&copy, fs::Permissions::from_mode(mode)).unwrap();
                 let output = Command::new("setpriv")
                     .args(["--reuid=65534", "--regid=65534", "--clear-groups", &copy, "--version"])

@@ -35,6 +35,8 @@ mod restart;
 mod restrictions;
 mod rogue_routes;
 mod run_as_invoker;
+#[path = "../lab/script.rs"]
+mod script;
 mod server_verdicts;
 #[path = "../lab/shown.rs"]
 mod shown;

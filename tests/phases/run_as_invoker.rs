@@ -6,7 +6,7 @@ use std::{
     io::{Read, Write},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::{PermissionsExt, chown},
+        unix::fs::chown,
     },
     path::Path,
     process::Stdio,
@@ -65,8 +65,7 @@ fn add_alice(script: &str) {
         fs::write(&own, fs::read_to_string(&hosts).unwrap() + &line).unwrap();
         mount(Some(own.as_str()), hosts.as_str(), none, MsFlags::MS_BIND, none).unwrap();
     }
-    fs::write(format!("{HOME}/ask"), script).unwrap();
-    fs::set_permissions(format!("{HOME}/ask"), fs::Permissions::from_mode(0o755)).unwrap();
+    crate::script::script(&format!("{HOME}/ask"), script);
     for path in [HOME.to_owned(), format!("{HOME}/ask")] {
         chown(path, Some(UID), Some(GID)).unwrap();
     }
