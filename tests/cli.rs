@@ -33,6 +33,7 @@ fn help_and_version() {
         "check",
         "doctor",
         "logs",
+        "report",
         "import",
         "recover",
         "demo",

@@ -126,6 +126,14 @@ pub enum Command {
         #[arg(long, short)]
         follow: bool,
     },
+    /// Write a file for a bug report about a tunnel, without passwords, with names and addresses replaced
+    Report {
+        /// The profile
+        name: String,
+        /// Write it to FILE, which must not exist (default: pptpctl-report-TIME.txt in this directory)
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Write profiles from the configuration of another PPTP client
     Import(Import),
     /// Undo the changes that killed supervisors left on the host

@@ -28,6 +28,7 @@ mod output;
 mod put;
 mod recover;
 mod render;
+mod report;
 mod restart;
 mod routes;
 mod status;
@@ -84,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Check { platform, json } => check::main(config, *platform, *json),
         Command::Doctor { name, dial, json } => doctor::main(config, name.as_deref(), *dial, *json),
         Command::Logs { name, follow } => logs::main(name, *follow),
+        Command::Report { name, output } => report::main(config, name, output.as_deref()),
         Command::Import(import) => import::main(config, import),
         Command::Recover { json } => recover::main(*json),
         Command::Demo => demo::main(),
