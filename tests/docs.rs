@@ -260,6 +260,14 @@ fn systemd_units_prevent_restarts_after_final_failures_only() {
     let cli = cli.into_iter().chain([exit::NO_NAMESPACES]);
     let finals: BTreeSet<u8> =
         cli.filter(|code| code.is_final()).map(exit::Code::number).chain(final_kinds()).collect();
+    // runit and s6 have the list in a script.
+    for script in ["contrib/runit/finish", "contrib/s6/finish"] {
+        let text = read(script);
+        let list =
+            text.lines().find_map(|line| line.split_once(')').filter(|_| line.contains(" | 19 | "))).unwrap().0;
+        let list: BTreeSet<u8> = list.split(" | ").map(|code| code.parse().unwrap()).collect();
+        assert_eq!(list, finals, "{script}");
+    }
     for (name, starts) in
         [("pptpctl@", "\nType=notify\n"), ("pptpctl-autostart", "/pptpctl up --autostart --from-start\n")]
     {

@@ -1,5 +1,5 @@
-//! Tests that the rc.d scripts of the BSDs are valid shell and run the right pptpctl commands, with a stub of
-//! rc.subr(8). The real rc.subr is not tested here (see docs/PLATFORMS.md).
+//! Tests that the service scripts are valid shell and run the right pptpctl commands, with a stub of
+//! rc.subr(8) or openrc-run(8). The real ones are not tested here (see docs/PLATFORMS.md).
 
 #![expect(clippy::unwrap_used, reason = "a test; clippy.toml exempts only the functions marked as one")]
 
@@ -114,6 +114,58 @@ fn scripts_of_ports_are_identical() {
     assert!(read("ports/netbsd/net/pptpctl/Makefile").contains("${WRKSRC}/contrib/rc.d/netbsd"));
 }
 
+/// The functions of openrc-run(8) that the script uses.
+const OPENRC: &str = r#"
+ebegin() { :; }
+eend() { return $1; }
+eerror() { echo "$1" >&2; }
+"#;
+
+#[test]
+fn openrc_brings_up_the_tunnel_of_its_name() {
+    let openrc = |service: &str, function: &str| {
+        let command = format!("RC_SVCNAME={service}; . ./rc.subr; . ./script; {function}");
+        let script = StubbedScript::of("openrc", OPENRC, "");
+        let ended = Command::new("sh")
+            .args(["-c", &command])
+            .current_dir(script.dir.path())
+            .env("PLACE", script.dir.path())
+            .status()
+            .unwrap();
+        let calls = fs::read_to_string(script.dir.path().join("calls")).unwrap_or_default();
+        (ended.success(), calls)
+    };
+    let office = |function| openrc("pptpctl.office", function);
+    assert_eq!(office("start_pre && start"), (true, "up --from-start office\n".to_owned()));
+    assert_eq!(office("stop"), (true, "down office\n".to_owned()));
+    assert_eq!(office("status"), (true, "status office\n".to_owned()));
+    assert_eq!(openrc("pptpctl.broken", "start"), (false, "up --from-start broken\n".to_owned()));
+    assert_eq!(openrc("pptpctl.idle", "stop"), (true, "down idle\n".to_owned()));
+    assert_eq!(openrc("pptpctl", "start_pre && start"), (false, String::new()), "a service without a name");
+}
+
+/// runsv(8) and s6-supervise run `run` in the service's directory, and `finish` with its exit status.
+#[test]
+fn runit_and_s6_bring_up_the_tunnel_of_their_directory() {
+    for system in ["runit", "s6"] {
+        let script = StubbedScript::of(&format!("{system}/run"), "", "");
+        let service = script.dir.path().join("pptpctl-office");
+        fs::create_dir(&service).unwrap();
+        let ended = Command::new("sh")
+            .arg(&script.script)
+            .current_dir(&service)
+            .env("PLACE", script.dir.path())
+            .status()
+            .unwrap();
+        assert!(ended.success(), "{system}");
+        let calls = fs::read_to_string(script.dir.path().join("calls")).unwrap();
+        assert_eq!(calls, "up --foreground --from-start office\n", "{system}");
+    }
+    let finish = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/s6/finish");
+    let status = Command::new("sh").arg(finish).args(["19", "0"]).status().unwrap();
+    assert_eq!(status.code(), Some(125), "a refusal ends the service");
+}
+
 /// A copy of an rc.d script that refers to the stubs, in a temporary directory.
 struct StubbedScript {
     dir: tempfile::TempDir,
@@ -122,6 +174,11 @@ struct StubbedScript {
 
 impl StubbedScript {
     fn new(system: &str, rc_subr: &str, rc_conf: &str) -> Self {
+        Self::of(&format!("rc.d/{system}"), rc_subr, rc_conf)
+    }
+
+    /// `path` is that of the script in contrib.
+    fn of(path: &str, rc_subr: &str, rc_conf: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::write(at("rc.subr"), rc_subr).unwrap();
@@ -134,13 +191,14 @@ impl StubbedScript {
         let write = "printf '#!/bin/sh\\n%s' \"$2\" >\"$1\" && chmod 755 \"$1\"";
         let written = Command::new("sh").args(["-c", write, "sh"]).arg(&pptpctl).arg(stub).status();
         assert!(written.unwrap().success());
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/rc.d").join(system);
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib").join(path);
         let text = fs::read_to_string(source).unwrap();
         let mut changed = text.clone();
         for (from, to) in [
             ("/etc/rc.d/rc.subr", at("rc.subr")),
             ("/etc/rc.subr", at("rc.subr")),
             ("/usr/local/sbin/pptpctl", pptpctl.clone()),
+            ("/usr/local/bin/pptpctl", pptpctl.clone()),
             ("/usr/pkg/sbin/pptpctl", pptpctl.clone()),
         ] {
             changed = changed.replace(from, to.to_str().unwrap());
