@@ -80,6 +80,22 @@ const CASES: &[(&str, &[&str])] = &[
     ("supervisor", &["up: 0", "recover: 0", "state: as before"]),
     ("all", &["up: 0", "recover: 0", "state: as before"]),
     ("stopped", &["up: 0", "down: 0", "state: as before"]),
+    // The last one: the kernel tracks connections from then on.
+    (
+        "full",
+        &[
+            "up: 17",
+            "this host refuses to send it",
+            "dropped probably by the connection tracking table, which is full (200 of 200 entries)",
+            "advice: sysctl net.netfilter.nf_conntrack_max=400",
+            "doctor: 12",
+            "probably the connection tracking table, which is full",
+            "up: 0",
+            " 0% packet loss",
+            "down: 0",
+            "state: as before",
+        ],
+    ),
 ];
 
 #[test]

@@ -25,7 +25,7 @@ fn conntrack(state: Option<Conntrack>) -> Finding {
         let words =
             format!("the connection tracking table is full ({count} of {max}): new connections are dropped");
         return Finding::warning("conntrack", words)
-            .next(format!("sysctl net.netfilter.nf_conntrack_max={}", max.saturating_mul(2)));
+            .next(format!("sysctl net.netfilter.nf_conntrack_max={}", max.max(count).saturating_mul(2)));
     }
     let helper = if has_pptp { "loaded" } else { "not loaded" };
     Finding::ok("conntrack", format!("{count} of {max} entries; PPTP helper {helper}"))
@@ -142,6 +142,9 @@ mod tests {
         let full = conntrack(Some(Conntrack { count: 262_144, max: 262_144, has_pptp: true }));
         assert_eq!(full.severity, Severity::Warning);
         assert_eq!(full.next.as_deref(), Some("sysctl net.netfilter.nf_conntrack_max=524288"));
+        // The limit was lowered below what is there.
+        let lowered = conntrack(Some(Conntrack { count: 200, max: 50, has_pptp: true }));
+        assert_eq!(lowered.next.as_deref(), Some("sysctl net.netfilter.nf_conntrack_max=400"));
         let roomy = conntrack(Some(Conntrack { count: 10, max: 262_144, has_pptp: false }));
         assert!(roomy.severity == Severity::Ok && roomy.evidence.ends_with("not loaded"), "{roomy:?}");
         assert_eq!(conntrack(None).severity, Severity::Ok);

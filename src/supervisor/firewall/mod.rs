@@ -204,7 +204,10 @@ fn full(reading: &Reading) -> Option<Explanation> {
         rule: format!("the connection tracking table, which is full ({count} of {most} entries)"),
         certain: false,
         is_lasting: false,
-        remedies: vec![format!("sysctl net.netfilter.nf_conntrack_max={}", most.saturating_mul(2))],
+        remedies: vec![format!(
+            "sysctl net.netfilter.nf_conntrack_max={}",
+            most.max(count).saturating_mul(2)
+        )],
         helper_would_help: false,
     })
 }

@@ -368,6 +368,9 @@ fn full_connection_table_is_reported() {
     reading.connections = Some((65_536, 65_536));
     let found = full(&reading).unwrap();
     assert!(found.rule.contains("full (65536 of 65536 entries)") && !found.is_lasting, "{found:?}");
+    // The limit was lowered below what is there.
+    reading.connections = Some((200, 50));
+    assert_eq!(full(&reading).unwrap().remedies, ["sysctl net.netfilter.nf_conntrack_max=400"]);
 }
 
 proptest! {

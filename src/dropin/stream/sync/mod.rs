@@ -7,7 +7,8 @@
 //! * The reader is late, and one read returns several frames. [`boundary`] separates them as far as they
 //!   state their lengths; whatever is uncertain is passed on unsplit.
 //! * The reader is so late that the pty is full, and a frame arrives in two parts. A part held back by
-//!   Linux's line discipline follows at once, but a blocked writer continues only when it is scheduled again.
+//!   Linux's line discipline follows at once (unless the kernel's own thread has to wait for a processor, which
+//!   cannot be seen), but a blocked writer continues only when it is scheduled again.
 //!   So what may be the beginning of a frame waits for the rest, but only in this case: no other frame is
 //!   delayed. The kernel's PPP driver does not block: it writes the frame again, and the first part is
 //!   dropped.
