@@ -32,7 +32,7 @@ use crate::{
     os::{
         batch::Batch,
         channel::Channel,
-        jail,
+        jail, path_mtu,
         privileges::{self, Files, Use},
         usage,
         wait::{self, Interest},
@@ -113,6 +113,9 @@ impl Engine {
         });
         let session = Session::new(spec, password, call_id, random, now);
         transport::filter_call_id(&gre, session.call_id());
+        if session.follows_path() {
+            path_mtu::refuse_long_packets(&gre);
+        }
         let packets = PacketIo::new(&tun);
         Ok(Self {
             session,
@@ -262,6 +265,7 @@ impl Engine {
         if let Err(error) = self.incoming.receive(&self.gre) {
             self.io.gre_receive_errors += 1;
             self.outgoing.note(&error);
+            outgoing::follow_path(&error, &self.gre, &mut self.session);
             return;
         }
         let Self { session, tun, incoming, packets, io, .. } = self;

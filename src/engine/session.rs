@@ -219,6 +219,13 @@ impl Session {
         self.spec.external
     }
 
+    /// Returns whether the tunnel's MTU follows the path, so that no packet has to be sent in fragments. With IPv6 the
+    /// device may have to carry longer packets than the path (RFC 8200 §5).
+    #[must_use]
+    pub const fn follows_path(&self) -> bool {
+        self.spec.follow_path && !self.spec.external && !self.spec.ipv6
+    }
+
     /// Returns whether packets from the tun device are accepted now.
     #[must_use]
     pub fn is_up(&self) -> bool {

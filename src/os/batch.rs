@@ -126,9 +126,16 @@ impl Batch {
     /// Sends the datagrams on a connected socket and empties the batch. Returns how many the kernel accepted.
     ///
     /// # Errors
-    /// Returns the socket's first error; the datagrams after it are dropped, as a network may do.
+    /// Returns the socket's first error; the datagrams after it are dropped, as a network may do. Only EMSGSIZE, which
+    /// concerns one datagram or an earlier one, does not stop the others.
     pub fn send(&mut self, socket: impl AsFd) -> io::Result<usize> {
-        let sent = if self.filled == 1 { self.send_one(socket) } else { self.send_all(socket) };
+        let sent = if self.filled == 1 { self.send_one(&socket) } else { self.send_all(&socket) };
+        if self.filled == 1
+            && let Err(error) = &sent
+            && error.raw_os_error() == Some(libc::EMSGSIZE)
+        {
+            let _too_long_itself = self.send_one(&socket);
+        }
         self.filled = 0;
         sent
     }
@@ -205,15 +212,22 @@ mod system {
         }
 
         pub(super) fn send_all(&mut self, socket: impl AsFd) -> io::Result<usize> {
-            let mut done = 0;
+            let (mut done, mut skipped, mut too_long) = (0, 0, None);
             while done < self.filled {
-                let sent = self.send_some(done, &socket)?;
-                if sent == 0 {
-                    break;
+                match self.send_some(done, &socket) {
+                    Ok(0) => break,
+                    Ok(sent) => done += sent,
+                    Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                        // The first such error may be a report about an earlier datagram.
+                        if too_long.replace(error).is_some() {
+                            done += 1;
+                            skipped += 1;
+                        }
+                    }
+                    Err(error) => return Err(error),
                 }
-                done += sent;
             }
-            Ok(done)
+            too_long.map_or(Ok(done - skipped), Err)
         }
 
         fn send_some(&mut self, from: usize, socket: &impl AsFd) -> io::Result<usize> {
@@ -330,5 +344,25 @@ mod tests {
         out.push(|_| Some(0..4));
         assert!(out.send(&a).is_err());
         assert_eq!(out.filled(), 0);
+    }
+
+    #[test]
+    fn too_long_datagram_does_not_stop_the_others() {
+        use std::net::UdpSocket;
+        let (a, b) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        a.connect(b.local_addr().unwrap()).unwrap();
+        b.set_nonblocking(true).unwrap();
+        // More than a datagram of UDP holds, which the kernel reports as EMSGSIZE.
+        let (mut out, mut into) = (Batch::new(4, 70_000), Batch::new(8, 16));
+        for lengths in [vec![1, 66_000, 2, 66_000], vec![66_000, 3], vec![66_000]] {
+            for length in &lengths {
+                out.push(|_| Some(0..*length));
+            }
+            let error = out.send(&a).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
+            let short: Vec<usize> = lengths.into_iter().filter(|length| *length < 66_000).collect();
+            assert_eq!(into.receive(&b).unwrap(), short.len());
+            assert_eq!(into.lengths().collect::<Vec<_>>(), short);
+        }
     }
 }

@@ -3,7 +3,10 @@
 use std::{io, os::fd::OwnedFd, time::Instant};
 
 use super::{BATCH, DATAGRAM};
-use crate::{engine::session::Session, os::batch::Batch};
+use crate::{
+    engine::session::Session,
+    os::{batch::Batch, path_mtu},
+};
 
 /// Packets that wait for the next [`Outgoing::send`].
 pub(super) struct Outgoing {
@@ -27,6 +30,7 @@ impl Outgoing {
         let Err(error) = self.batch.send(gre) else { return session.gre_sent() };
         self.errors += 1;
         session.gre_refused(Instant::now(), &error);
+        follow_path(&error, gre, session);
         // A full send queue is ordinary congestion.
         if !matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN)) {
             self.note(&error);
@@ -40,5 +44,14 @@ impl Outgoing {
             tracing::info!("GRE socket: {text}");
             self.last_error = Some(text);
         }
+    }
+}
+
+/// Passes on the path's MTU if this error of the GRE socket means that it has become smaller.
+pub(super) fn follow_path(error: &io::Error, gre: &OwnedFd, session: &mut Session) {
+    if error.raw_os_error() == Some(libc::EMSGSIZE)
+        && let Some(path_mtu) = path_mtu::known(gre)
+    {
+        session.path_reported(Instant::now(), path_mtu);
     }
 }

@@ -4,8 +4,9 @@
 //! Some paths drop GRE packets above a size without an error message, and path MTU discovery then fails inside the
 //! tunnel: small packets pass, and transfers stall. `search` decides; this file sends its packets, in the link's frames
 //! and with GRE headers of full length, and reports the result. The search has ended a few seconds after it began, and
-//! is not repeated on the same path.
+//! is repeated on the same path only after an ICMP error has limited it (`reported`).
 
+mod reported;
 mod search;
 
 use std::{
@@ -17,7 +18,7 @@ use std::{
 use self::search::{Observed, Probe, Search, Verdict};
 use super::{Call, Session, SessionEvent};
 use crate::{
-    deadline::Deadline,
+    deadline::{Deadline, earliest},
     engine::message::{LinkUp, PathMtu, PathSearchEnd, plain},
     pptp::{flow::Flow, gre::MAX_HEADER},
 };
@@ -31,6 +32,8 @@ const LOST_SHARE: u64 = 50;
 const OUTER_HEADERS: usize = 20 + MAX_HEADER;
 /// The smallest MTU of a device with IPv6 (RFC 8200 §5), in bytes.
 pub(super) const IPV6_MTU: u16 = 1280;
+/// The smallest MTU of a device with IPv4 (RFC 791 §3.2), in bytes.
+const MTU_MIN: u16 = 68;
 
 /// The search of a session.
 #[derive(Debug, Default)]
@@ -44,6 +47,8 @@ pub(super) struct PathSearch {
     /// A warning is in force.
     warned: bool,
     suspicion: Option<Suspicion>,
+    /// When to search again, after an ICMP error.
+    again: Option<Instant>,
 }
 
 /// Echoes above a size have no answer, and nothing shows why.
@@ -63,13 +68,14 @@ impl PathSearch {
 
     /// Ends the search without a result.
     pub fn cancel(&mut self) {
-        (self.search, self.suspicion) = (None, None);
+        (self.search, self.suspicion, self.again) = (None, None, None);
         self.outbox.clear();
     }
 
     pub fn next_timeout(&self) -> Option<Deadline> {
         let search = self.search.as_ref().map(|search| (search.next_timeout(), "path MTU"));
-        search.or_else(|| self.suspicion.as_ref().map(|one| (one.due, "losses on the path")))
+        let suspicion = self.suspicion.as_ref().map(|one| (one.due, "losses on the path"));
+        search.or_else(|| earliest([suspicion, self.again.map(|at| (at, "path MTU again"))]))
     }
 
     /// Writes the next packet of the search. Returns its range in `out`.
@@ -148,6 +154,9 @@ impl Session {
         }
         if let Some(suspicion) = self.path.suspicion.take_if(|suspicion| suspicion.due <= now) {
             self.reconsider(&suspicion, seen);
+        }
+        if self.path.again.take_if(|at| *at <= now).is_some() {
+            self.search_path(now);
         }
     }
 

@@ -312,3 +312,59 @@ fn dead_link_is_noticed_during_a_search() {
     assert_eq!(failure.kind, FailureKind::PeerLost, "{failure}");
     assert!(*at - cut < Duration::from_secs(6), "{at:?}");
 }
+
+/// An ICMP error on the path: the kernel reports it on the socket at once.
+#[test]
+fn mtu_follows_an_icmp_error_and_the_full_size_is_tried_again() {
+    let mut world = after(LinkPath::default(), spec(), 60);
+    assert!(world.found.is_empty());
+    world.path.to_server = Some(1400);
+    world.client.path_reported(world.now, 1400);
+    world.run(Duration::from_secs(1));
+    let reports = |world: &World| world.found.iter().map(|(_, found)| found.mtu).collect::<Vec<_>>();
+    assert_eq!(reports(&world), [1356]);
+    assert!(world.found[0].1.warning.contains("at most 1400 bytes (ICMP): the tunnel's MTU is 1356 now"));
+    // The same again, and a path that carries more than the link sends.
+    for size in [1400, 1500, 9000] {
+        world.client.path_reported(world.now, size);
+    }
+    world.run(Duration::from_secs(590));
+    assert_eq!(reports(&world), [1356]);
+    world.client.path_reported(world.now, 1300);
+    world.run(Duration::from_secs(600));
+    assert_eq!(reports(&world), [1356, 1256]);
+    // The limit is gone.
+    world.path.to_server = None;
+    world.run(Duration::from_secs(60));
+    assert_eq!(reports(&world), [1356, 1256, 1456]);
+    assert!(world.found[2].1.warning.is_empty());
+    world.client.path_reported(world.now, 40);
+    world.run(Duration::from_secs(1));
+    assert_eq!(reports(&world).last(), Some(&68), "the smallest MTU of a device");
+}
+
+#[test]
+fn icmp_error_ends_the_search() {
+    let mut world = World::new(ServerFault::None, spec(), "right");
+    world.path = LinkPath { to_server: Some(1400), ..LinkPath::default() };
+    while world.up.is_none() {
+        world.run(Duration::from_millis(1));
+    }
+    world.client.path_reported(world.now, 1400);
+    world.run(Duration::from_secs(30));
+    assert_eq!(only_report(&world).mtu, 1356);
+    assert!(matches!(world.searched[..], [(_, PathSearchEnd::Limited)]), "{:?}", world.searched);
+    assert!(world.path.padded <= 1);
+}
+
+#[test]
+fn icmp_error_is_reported_beside_a_fixed_mtu() {
+    let mut world = after(LinkPath::default(), Spec { follow_path: false, ..spec() }, 60);
+    for _ in 0..2 {
+        world.client.path_reported(world.now, 1400);
+        world.run(Duration::from_secs(1));
+    }
+    let [(_, found)] = &world.found[..] else { panic!("{:?}", world.found) };
+    assert_eq!(found.mtu, 1456);
+    assert!(found.warning.contains("set mtu = \"auto\" or mtu = 1356"), "{found:?}");
+}
