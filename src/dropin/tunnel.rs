@@ -35,6 +35,7 @@ impl Tunnel {
             window: WINDOW,
             reorder: options.reorder.map_or(Reorder::Off, |max: Duration| Reorder::Adaptive { max }),
             missing_window: options.missing_window,
+            peer_window: None,
         };
         Self { flow: Flow::new(config, now), stream: Stream::new(options.sync), log_level: options.log_level }
     }

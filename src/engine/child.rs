@@ -111,8 +111,11 @@ impl Engine {
                 std::process::abort();
             }
         });
-        let session = Session::new(spec, password, call_id, random, now);
+        let mut session = Session::new(spec, password, call_id, random, now);
         transport::filter_call_id(&gre, session.call_id());
+        if let Ok(bytes) = socket2::SockRef::from(&gre).recv_buffer_size() {
+            session.set_receive_buffer(bytes);
+        }
         if session.follows_path() {
             path_mtu::refuse_long_packets(&gre);
         }
@@ -184,7 +187,7 @@ impl Engine {
 
     fn tun_interest(&self) -> Option<Interest> {
         if !self.session.is_external() {
-            self.session.is_up().then_some(Interest::Readable)
+            (self.session.is_up() && self.session.may_send()).then_some(Interest::Readable)
         } else if self.pty_gone {
             None
         } else if self.session.pty_output().is_empty() {

@@ -83,6 +83,8 @@ pub struct Session {
     /// Configuration of the link, used once the call is up.
     link_config: Option<link::LinkConfig>,
     call_id: u16,
+    /// Packets that this side buffers, as announced to the server.
+    receive_window: u16,
     /// GRE packets of the call that have arrived before the call reply.
     early: EarlyPackets,
     phase: Phase,
@@ -134,6 +136,7 @@ impl Session {
             call: None,
             link_config: Some(phases::link_config(&spec, password, random)),
             call_id: spec.quirks.differences().call_id.unwrap_or(call_id),
+            receive_window: call::RECEIVE_WINDOW,
             early: EarlyPackets::default(),
             phase: Phase::Connect,
             gre_refusals: None,
@@ -224,6 +227,20 @@ impl Session {
     #[must_use]
     pub const fn follows_path(&self) -> bool {
         self.spec.follow_path && !self.spec.external && !self.spec.ipv6
+    }
+
+    /// Limits the receive window to what the GRE socket's buffer holds, in bytes. To be called before the connection.
+    pub fn set_receive_buffer(&mut self, bytes: usize) {
+        // What Linux accounts for a packet of 1500 bytes. Its limit includes that; that of other systems is lower.
+        const PACKET: usize = 2304;
+        let packets = u16::try_from(bytes / PACKET).unwrap_or(u16::MAX);
+        self.receive_window = call::RECEIVE_WINDOW.min(packets).max(1);
+    }
+
+    /// Returns whether the server's window has room for a packet.
+    #[must_use]
+    pub fn may_send(&self) -> bool {
+        self.call.as_ref().is_none_or(|call| call.flow.may_send())
     }
 
     /// Returns whether packets from the tun device are accepted now.

@@ -38,6 +38,8 @@ pub struct Spec {
     pub reorder: Reorder,
     /// A packet this many sequence numbers ahead is bogus; `None` disables the check.
     pub missing_window: Option<u32>,
+    /// Whether to hold packets back while the server's receive window is full.
+    pub transmit_window: bool,
     /// User name, without a domain.
     pub user: String,
     /// Windows domain, if any.

@@ -125,6 +125,7 @@ fn settings(
             _ => LogLevel::Normal,
         },
         missing_window: reader.number(table, "missing-window"),
+        transmit_window: reader.flag(table, "transmit-window"),
         timeouts: timeouts(reader, table),
         user,
         domain,

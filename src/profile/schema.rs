@@ -76,6 +76,7 @@ pub const KEYS: &[Key] = &[
     key("logstring", Text, Unset, "prefix of each log line instead of the profile's name"),
     key("loglevel", Number(0, 2, &[]), Is("1"), "0: errors, 1: also the phases, 2: also every message"),
     key("missing-window", Number(300, 0x7fff_ffff, &[]), Unset, "packets this far ahead are dropped"),
+    key("transmit-window", Flag, Is("false"), "whether the server's receive window is obeyed"),
     key("timeouts.resolve", PHASE, Is("10s"), "looking up the name of a server"),
     key("timeouts.connect", PHASE, Is("10s"), "TCP connection to one address"),
     key("timeouts.control", PHASE, Is("10s"), "reply to the Start-Control-Connection-Request"),

@@ -36,6 +36,8 @@ pub struct Profile {
     /// `missing-window`: GRE packets this many sequence numbers ahead are bogus and dropped; `None` accepts
     /// any.
     pub missing_window: Option<u32>,
+    /// `transmit-window`: packets are held back while the server's receive window is full.
+    pub transmit_window: bool,
     /// `localbind`: the source address of control connection and GRE; `None` leaves it to the kernel.
     pub localbind: Option<Ipv4Addr>,
     /// `logstring`: prefix of each log line; `None` means the profile's name.

@@ -39,6 +39,7 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16, machine: &Ma
         max_echo_wait: timeouts.max_echo_wait,
         reorder: timeouts.reorder,
         missing_window: profile.missing_window,
+        transmit_window: profile.transmit_window,
         user: profile.user.clone(),
         domain: profile.domain.clone(),
         auth: profile.auth.clone(),

@@ -136,6 +136,7 @@ fn spec() -> impl Strategy<Value = Spec> {
                 max_echo_wait,
                 reorder,
                 missing_window,
+                transmit_window: peer_routes,
                 user,
                 domain,
                 auth,

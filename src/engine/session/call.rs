@@ -17,8 +17,9 @@ use crate::{
     },
 };
 
-/// Receive window announced in the call request, in packets; fits in the reorder ring.
-const RECEIVE_WINDOW: u16 = 64;
+/// Receive window announced in the call request, in packets, if the socket's buffer holds as many; fits in the reorder
+/// ring.
+pub(super) const RECEIVE_WINDOW: u16 = 64;
 
 pub(super) struct Call {
     pub flow: Flow,
@@ -41,7 +42,7 @@ impl Session {
             control::ControlEvent::Established { peer } => {
                 let request = CallRequest {
                     phone: self.spec.phone.clone(),
-                    window: RECEIVE_WINDOW,
+                    window: self.receive_window,
                     ..CallRequest::new(self.call_id)
                 };
                 let opened = self.control.open_call(now, request);
@@ -55,8 +56,8 @@ impl Session {
                     self.fail(now, Failure::new(Phase::Call, FailureKind::Internal, error.to_string()));
                 }
             }
-            control::ControlEvent::CallUp { call_id, peer_call_id, connect_speed, .. } => {
-                self.call_up(now, call_id, peer_call_id, connect_speed);
+            control::ControlEvent::CallUp { call_id, peer_call_id, peer_window, connect_speed } => {
+                self.call_up(now, (call_id, peer_call_id), peer_window, connect_speed);
             }
             control::ControlEvent::CallRefused { result, error, cause, .. } => {
                 let words = plain(&cause::call_refusal_words(result, error, cause));
@@ -84,19 +85,25 @@ impl Session {
         }
     }
 
-    fn call_up(&mut self, now: Instant, call_id: u16, peer_call_id: u16, speed: u32) {
+    fn call_up(&mut self, now: Instant, ids: (u16, u16), peer_window: u16, speed: u32) {
+        let (call_id, peer_call_id) = ids;
         let Some(config) = self.link_config.take() else { return };
         self.enter(
             Phase::Lcp,
-            format!("call {call_id}, the server's {peer_call_id}, {} Mbit/s", speed / 1_000_000),
+            format!(
+                "call {call_id}, the server's {peer_call_id}, {} Mbit/s, window {peer_window}",
+                speed / 1_000_000
+            ),
         );
         let flow = Flow::new(
             FlowConfig {
                 local_call_id: call_id,
                 peer_call_id,
-                window: RECEIVE_WINDOW,
+                window: self.receive_window,
                 reorder: self.spec.reorder,
                 missing_window: self.spec.missing_window,
+                // A server that announces none has no limit.
+                peer_window: (self.spec.transmit_window && peer_window > 0).then_some(peer_window),
             },
             now,
         );

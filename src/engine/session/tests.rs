@@ -327,6 +327,7 @@ fn spec() -> Spec {
         max_echo_wait: 60 * second,
         reorder: Reorder::Adaptive { max: Duration::from_millis(300) },
         missing_window: None,
+        transmit_window: false,
         user: "alice".into(),
         domain: None,
         auth: vec![AuthProtocol::MsChapV2],

@@ -5,8 +5,8 @@
 //! that enforces its window never stalls; after 20 ms for two packets or more; after 500 ms for one, which
 //! can usually be piggybacked on data before that.
 //!
-//! The peer's acknowledgements are used only to measure the round trip. Like every client in use, we do not
-//! hold back data for the peer's window: the acknowledgement of a lost packet never comes.
+//! The peer's acknowledgements measure the round trip, and open its window if the profile says that it is obeyed
+//! (`window`). By default no data is held back for it, as by every client in use.
 
 use std::time::{Duration, Instant};
 

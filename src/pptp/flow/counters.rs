@@ -76,6 +76,8 @@ pub struct FlowCounters {
     pub tx_sent: u64,
     /// Acknowledgements sent without data.
     pub tx_acks: u64,
+    /// Times that the peer's window became full; only if it is obeyed.
+    pub tx_window_full: u64,
     /// Payloads too long for GRE.
     pub tx_oversize: u64,
     /// Time from the last timed packet to its acknowledgement, which the peer may delay.
@@ -85,7 +87,7 @@ pub struct FlowCounters {
 impl FlowCounters {
     /// Returns every counter with its label.
     #[must_use]
-    pub const fn named(&self) -> [(&'static str, u64); 22] {
+    pub const fn named(&self) -> [(&'static str, u64); 23] {
         [
             ("rx_accepted", self.rx_accepted),
             ("rx_lost", self.rx_lost),
@@ -108,6 +110,7 @@ impl FlowCounters {
             ("rx_repaired", self.rx_repaired),
             ("tx_sent", self.tx_sent),
             ("tx_acks", self.tx_acks),
+            ("tx_window_full", self.tx_window_full),
             ("tx_oversize", self.tx_oversize),
         ]
     }

@@ -24,6 +24,7 @@ mod ring;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod window;
 
 use std::{
     ops::Range,
@@ -37,6 +38,7 @@ use order::OutlierFilter;
 use ring::{Mark, Ring};
 pub use watch::Acked;
 use watch::Watch;
+use window::Window;
 
 use super::gre::{self, Header, MAX_HEADER};
 use crate::deadline::{ACKNOWLEDGEMENT, Deadline, REORDERING, earliest};
@@ -76,6 +78,8 @@ pub struct FlowConfig {
     /// How far ahead a packet may be and is still accepted at once (pptp(8)'s `--missing-window`).
     /// `None`: 64 Ki numbers.
     pub missing_window: Option<u32>,
+    /// Packets that the peer buffers, if that is to be obeyed.
+    pub peer_window: Option<u16>,
 }
 
 impl FlowConfig {
@@ -84,7 +88,7 @@ impl FlowConfig {
     #[must_use]
     pub const fn new(local_call_id: u16, peer_call_id: u16) -> Self {
         let reorder = Reorder::Adaptive { max: Duration::from_millis(300) };
-        Self { local_call_id, peer_call_id, window: 3, reorder, missing_window: None }
+        Self { local_call_id, peer_call_id, window: 3, reorder, missing_window: None, peer_window: None }
     }
 }
 
@@ -113,6 +117,8 @@ pub struct Flow {
     sent: u32,
     /// The packet whose acknowledgement is watched.
     watch: Option<Watch>,
+    /// The peer's receive window, if it is obeyed.
+    window: Option<Window>,
     counters: FlowCounters,
 }
 
@@ -146,6 +152,7 @@ impl Flow {
             partly_filled: None,
             sent: 0,
             watch: None,
+            window: config.peer_window.map(Window::new),
             counters: FlowCounters::default(),
         }
     }
@@ -210,6 +217,15 @@ impl Flow {
     /// [`next_timeout`](Self::next_timeout).
     pub fn handle_timeout(&mut self, now: Instant, deliver: &mut impl FnMut(&mut [u8])) {
         self.release(now, deliver);
+        if let Some(window) = &mut self.window {
+            window.handle_timeout(now);
+        }
+    }
+
+    /// Returns whether the peer's window has room for another packet; always, if it is not obeyed.
+    #[must_use]
+    pub fn may_send(&self) -> bool {
+        self.window.as_ref().is_none_or(Window::is_open)
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) or [`poll_ack`](Self::poll_ack) is due.
@@ -217,7 +233,8 @@ impl Flow {
     pub fn next_timeout(&self) -> Option<Deadline> {
         let reorder = self.gap_deadline().map(|at| (at, REORDERING));
         let ack = self.acks.due().map(|at| (at, ACKNOWLEDGEMENT));
-        earliest([reorder, ack])
+        let window = self.window.as_ref().and_then(Window::next_timeout).map(|at| (at, "full window"));
+        earliest([reorder, ack, window])
     }
 
     /// Writes the header for the next payload to the front of `out`, with an acknowledgement if one is
@@ -227,9 +244,7 @@ impl Flow {
             self.counters.tx_oversize += 1;
             return None;
         };
-        self.sent = self.sent.wrapping_add(1);
-        self.acks.sent(now, self.sent);
-        self.counters.tx_sent += 1;
+        self.count_sent(now);
         let header =
             Header { call_id: self.config.peer_call_id, seq: Some(self.sent), ack: self.acks.take() };
         Some(gre::emit(header, payload, out))
@@ -312,6 +327,18 @@ impl Flow {
         Ok(())
     }
 
+    /// Takes the next sequence number for a packet.
+    fn count_sent(&mut self, now: Instant) {
+        self.sent = self.sent.wrapping_add(1);
+        self.acks.sent(now, self.sent);
+        self.counters.tx_sent += 1;
+        if let Some(window) = &mut self.window {
+            let was_open = window.is_open();
+            window.record_sent(now, self.sent);
+            self.counters.tx_window_full += u64::from(was_open && !window.is_open());
+        }
+    }
+
     fn handle_ack(&mut self, now: Instant, ack: u32) {
         if let Some(watch) = &mut self.watch {
             watch.acknowledged(ack);
@@ -319,6 +346,9 @@ impl Flow {
         match self.acks.acknowledged(now, ack, self.sent) {
             Ok(round_trip) => {
                 self.counters.rx_acks += 1;
+                if let Some(window) = &mut self.window {
+                    window.record_ack(now, ack, round_trip);
+                }
                 self.counters.round_trip = round_trip.or(self.counters.round_trip);
             }
             Err(()) => self.counters.rx_acks_invalid += 1,

@@ -44,9 +44,7 @@ impl Flow {
     /// acknowledgement if none is pending.
     pub fn put_full_header(&mut self, now: Instant, payload: usize, out: &mut [u8]) -> Option<Range<usize>> {
         let length = u16::try_from(payload).ok()?;
-        self.sent = self.sent.wrapping_add(1);
-        self.acks.sent(now, self.sent);
-        self.counters.tx_sent += 1;
+        self.count_sent(now);
         let ack = self.acks.take_last();
         let header = Header { call_id: self.config.peer_call_id, seq: Some(self.sent), ack };
         let mut bytes = [0; MAX_HEADER];

@@ -53,7 +53,7 @@ fn every_key_sets_its_field() {
     assert_eq!((profile.phone.as_deref(), profile.quirks), (Some("12#3"), Quirks::BezeqIsrael));
     assert_eq!(profile.localbind.unwrap().to_string(), "192.0.2.7");
     assert_eq!((profile.log_name(), profile.loglevel), ("log", LogLevel::Verbose));
-    assert_eq!(profile.missing_window, Some(300));
+    assert_eq!((profile.missing_window, profile.transmit_window), (Some(300), true));
     let t = &profile.timeouts;
     let phases = [t.resolve, t.connect, t.control, t.call, t.gre, t.lcp, t.auth, t.network, t.stop];
     assert_eq!(phases.map(|limit| limit.as_secs()), [1, 2, 3, 4, 5, 6, 7, 8, 9]);

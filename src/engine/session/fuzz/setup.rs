@@ -54,6 +54,7 @@ impl Setup {
                 Reorder::Off
             },
             missing_window: (options & 0x10 != 0).then_some(300),
+            transmit_window: options & 0x40 != 0,
             user: "alice".to_owned(),
             domain: (options & 0x10 != 0).then(|| "DOMAIN".to_owned()),
             auth: protocols(client >> 3),
