@@ -24,6 +24,7 @@ fn help_and_version() {
         "up",
         "down",
         "restart",
+        "reload",
         "status",
         "events",
         "watch",
@@ -293,6 +294,7 @@ fn commands_that_need_root_exit_with_4() {
         &["recover"],
         &["up", "no-such-name"],
         &["restart", "t-split"],
+        &["reload", "t-split"],
         &["init", "new"],
     ] {
         assert_eq!(cli.run(command), 4, "{command:?}");

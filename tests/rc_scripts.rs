@@ -39,6 +39,7 @@ fn freebsd_brings_up_what_rc_conf_lists() {
     assert_eq!(script.run(&["start"]), (true, "up --from-start office\nup --from-start lab\n".to_owned()));
     assert_eq!(script.run(&["stop"]), (true, "down office\ndown lab\n".to_owned()));
     assert_eq!(script.run(&["status"]), (true, "status office\nstatus lab\n".to_owned()));
+    assert_eq!(script.run(&["reload"]), (true, "reload office\nreload lab\n".to_owned()));
     assert_eq!(
         script.run(&["restart"]).1,
         "down office\ndown lab\nup --from-start office\nup --from-start lab\n"
@@ -49,6 +50,7 @@ fn freebsd_brings_up_what_rc_conf_lists() {
 fn netbsd_brings_up_what_rc_conf_lists() {
     let script = StubbedScript::new("netbsd", RC_SUBR, "pptpctl_profiles='office lab'\n");
     assert_eq!(script.run(&["start"]), (true, "up --from-start office\nup --from-start lab\n".to_owned()));
+    assert_eq!(script.run(&["reload"]), (true, "reload office\nreload lab\n".to_owned()));
     assert_eq!(
         script.run(&["restart"]).1,
         "down office\ndown lab\nup --from-start office\nup --from-start lab\n"

@@ -1,6 +1,7 @@
 //! The changes that one tunnel makes to this host, from the first step performed to the last one undone.
 
 mod facts;
+mod reload;
 pub(super) mod undo;
 
 use std::collections::{HashMap, HashSet};

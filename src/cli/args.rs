@@ -51,6 +51,8 @@ pub enum Command {
     },
     /// Take a tunnel down, if it is up, and bring it up again with its profile as it is now
     Restart(Restart),
+    /// Read the profile of a tunnel again, and apply what can change while the tunnel is up
+    Reload(Reload),
     /// Print the state of all tunnels, or the details of one
     Status {
         /// The profile
@@ -221,6 +223,22 @@ pub struct Restart {
     pub wait: bool,
     /// Print JSON for programs: what `down --json` prints, then the lines of `up --json`
     #[arg(long, conflicts_with = "autostart")]
+    pub json: bool,
+}
+
+/// Arguments of `reload`.
+#[derive(Debug, clap::Args)]
+pub struct Reload {
+    /// The profile
+    pub name: String,
+    /// Also apply the keys that need another dial, and dial again
+    #[arg(long)]
+    pub redial: bool,
+    /// Only print the difference
+    #[arg(long)]
+    pub dry_run: bool,
+    /// As JSON, for programs
+    #[arg(long)]
     pub json: bool,
 }
 

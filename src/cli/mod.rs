@@ -27,6 +27,7 @@ mod metrics;
 mod output;
 mod put;
 mod recover;
+mod reload;
 mod render;
 mod report;
 mod restart;
@@ -43,7 +44,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Args, Command, Up};
+use args::{Args, Command, Reload, Up};
 
 /// Runs `pptpctl` and returns its exit status.
 #[must_use]
@@ -76,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Up(up) => up::main(config, up),
         Command::Down { name, json, .. } => down::main(config, name.as_deref(), *json),
         Command::Restart(restart) => restart::main(config, restart),
+        Command::Reload(reload) => reload::main(config, reload),
         Command::Status { name, json } => status::main(config, name.as_deref(), *json),
         Command::Events { name, interval } => events::main(config, name.as_deref(), *interval),
         Command::Metrics { textfile } => metrics::main(config, textfile.as_deref()),
@@ -99,6 +101,7 @@ pub fn main() -> ExitCode {
         | Command::Init(_)
         | Command::Edit { .. }
         | Command::Restart(_)
+        | Command::Reload(Reload { dry_run: false, .. })
         | Command::Recover { .. } => code.into(),
         _ => output::unless_lost(code).into(),
     }

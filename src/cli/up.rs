@@ -23,9 +23,10 @@ use super::{
 use crate::{
     plan,
     platform::Platform,
-    profile::Profile,
+    profile::{Locations, Profile},
     supervisor::{
-        self, Failure, FailureKind, Here, Inherited, Lock, LockError, Phase, Reporter, Signals, TunnelJob,
+        self, Failure, FailureKind, Here, Inherited, Lock, LockError, Phase, ProfileSource, Reporter,
+        Signals, TunnelJob,
         ipc::progress,
         log,
         password::{self, SecretAccess},
@@ -118,7 +119,14 @@ fn up(
             return Err(code);
         }
     };
-    let job = TunnelJob { profile, password, lock, started, signals };
+    let source = match source(config, args) {
+        Ok(source) => source,
+        Err(code) => {
+            lock.release();
+            return Err(code);
+        }
+    };
+    let job = TunnelJob { profile, source, password, lock, started, signals };
     let until = match job.profile.retry.from_start && !args.wait {
         true => progress::Until::FirstFailure,
         false => progress::Until::End,
@@ -130,6 +138,15 @@ fn up(
     background(job, inherited.clone(), until, args.progress).map_err(|end| {
         *refused = is_typed && end.blames_password;
         end.code
+    })
+}
+
+/// Returns where `reload` reads the profile again.
+fn source(config: Option<&Path>, args: &Up) -> Result<ProfileSource, Code> {
+    let found = Locations::find(config).map_err(io::Error::other);
+    found.and_then(|locations| ProfileSource::new(locations, args.from_start)).map_err(|wrong| {
+        error(wrong);
+        exit::INTERNAL
     })
 }
 

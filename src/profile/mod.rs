@@ -13,6 +13,7 @@
 
 mod backend;
 mod check;
+pub mod differences;
 mod files;
 mod home_command;
 mod host;

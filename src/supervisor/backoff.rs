@@ -42,6 +42,11 @@ impl Backoff {
         }
     }
 
+    /// Replaces the policy; the failures until now count.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     /// Resets the number of failures, after the tunnel was up.
     pub fn reset(&mut self) {
         self.failures = 0;

@@ -9,7 +9,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, OnceLock},
     time::Instant,
 };
 
@@ -21,6 +21,8 @@ use tracing_subscriber::{
         format::{DefaultFields, Writer},
         time::{FormatTime, SystemTime},
     },
+    layer::SubscriberExt,
+    reload,
 };
 
 use crate::{
@@ -63,15 +65,33 @@ fn subscriber(
     level: LogLevel,
     writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
 ) -> impl Subscriber + Send + Sync {
-    tracing_subscriber::fmt()
-        .with_max_level(filter(level))
+    let (level, handle) = reload::Layer::new(filter(level));
+    let change = move |from: LogLevel, to: LogLevel| {
+        if handle.clone_current() == Some(filter(from)) && handle.reload(filter(to)).is_err() {
+            tracing::debug!("the log level stays");
+        }
+    };
+    if CHANGE_LEVEL.set(Box::new(change)).is_err() {
+        tracing::debug!("a subscriber is set already");
+    }
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         // Events that cannot be written are lost. Reporting that on standard error panics if it is a closed
         // pipe or a full disk, and a supervisor that panics there does not undo its steps.
         .log_internal_errors(false)
         .event_format(Lines)
-        .with_writer(writer)
-        .finish()
+        .with_writer(writer);
+    Registry::default().with(lines).with(level)
+}
+
+/// Changes the level of this process's log.
+static CHANGE_LEVEL: OnceLock<Box<dyn Fn(LogLevel, LogLevel) + Send + Sync>> = OnceLock::new();
+
+/// Changes the level of this process's log, unless it has another than that of the profile, as at a terminal.
+pub fn change_level(from: LogLevel, to: LogLevel) {
+    if let Some(change) = CHANGE_LEVEL.get() {
+        change(from, to);
+    }
 }
 
 /// Returns the span of one tunnel. Messages of the supervisor's loop in it begin with `name`.

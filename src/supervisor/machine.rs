@@ -20,6 +20,7 @@ mod events;
 #[cfg(any(feature = "fuzzing", test))]
 pub mod fuzz;
 mod logins;
+mod reload;
 mod roaming;
 mod stale;
 
@@ -77,6 +78,8 @@ pub struct Machine {
     /// The result to end with once the child has ended.
     outcome: Option<Result<(), Failure>>,
     wake: Option<(Instant, &'static str)>,
+    /// The child was asked to end, so that another dial follows at once.
+    redialling: bool,
     network: Network,
     keeps_routes: bool,
     from_start: bool,
@@ -106,6 +109,7 @@ impl Machine {
             child: false,
             outcome: None,
             wake: None,
+            redialling: false,
             network: Network::default(),
             keeps_routes: true,
             from_start: false,
@@ -116,13 +120,7 @@ impl Machine {
     /// Returns the machine of a profile.
     #[must_use]
     pub fn of(profile: &Profile) -> Self {
-        let retry = Policy {
-            first: profile.retry.first,
-            max: profile.retry.max,
-            attempts: profile.retry.attempts,
-            jitter_percent: profile.retry.jitter_percent,
-        };
-        Self::new(profile.servers.clone(), retry)
+        Self::new(profile.servers.clone(), reload::policy(profile))
             .keeping_routes(profile.retry.keep_routes)
             .trying_from_start(profile.retry.from_start)
     }
@@ -214,6 +212,12 @@ impl Machine {
             // Sent by the engine before it received the request to stop.
             (TunnelState::Stopping, _) => {}
             (_, Input::Start) => self.new_round(now, random),
+            (_, Input::Redial) => self.redial(now, random),
+            (_, Input::EngineEnded(failure) | Input::Resolved(Err(failure)) | Input::DialFailed(failure))
+                if self.redialling =>
+            {
+                self.ended_for_redial(now, random, &failure);
+            }
             (TunnelState::Waiting, Input::Timeout) if self.wake.is_some_and(|(wake, _)| wake <= now) => {
                 self.new_round(now, random);
             }

@@ -52,7 +52,7 @@ pub use self::{
     },
     name_lookup::look_up,
     recovery::{Recovery, recover, recover_before_up, recover_strays, supervisor_without_lock},
-    run::{TunnelJob, run},
+    run::{ProfileSource, TunnelJob, run},
 };
 pub use crate::failure::{Failure, FailureKind, Phase, Remedy};
 pub use crate::{

@@ -54,6 +54,30 @@ pub(super) fn apply(_profile: &Profile) -> Result<Restrictions, String> {
     Ok(Restrictions::default())
 }
 
+/// Returns why a supervisor that restricted itself for `started` cannot run a tunnel of `new`: it has given up rights that
+/// the steps need.
+#[cfg(target_os = "linux")]
+pub(super) fn given_up(started: &Profile, new: &Profile) -> Option<String> {
+    let (had, needed) = (linux::programs(started), linux::programs(new));
+    let path =
+        needed.paths.iter().find(|path| !had.paths.contains(path)).map(|path| path.display().to_string());
+    let name = needed.names.into_iter().find(|name| !had.names.contains(name));
+    if let Some(program) = path.or(name) {
+        return Some(format!(
+            "the running supervisor may not start {program}, which it did not need at `up`"
+        ));
+    }
+    let had = linux::capabilities(started);
+    let lacking = linux::capabilities(new).into_iter().find(|one| !had.contains(one))?;
+    Some(format!("the running supervisor has given up {}, which it did not need at `up`", lacking.name()))
+}
+
+/// Returns nothing: no right was given up.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn given_up(_started: &Profile, _new: &Profile) -> Option<String> {
+    None
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
     use crate::{

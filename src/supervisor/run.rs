@@ -18,16 +18,19 @@ pub(super) mod external_ppp;
 pub(super) mod firewall_watch;
 mod forgeable;
 mod network_watch;
+mod reload;
 mod resolver_files;
 mod resolver_watch;
 mod status;
 pub(super) mod steps;
 
+pub use self::reload::ProfileSource;
+
 use std::{io, rc::Rc, time::Instant};
 
 use self::{
     children::Children, control_files::ControlFiles, firewall_watch::FirewallWatch,
-    network_watch::NetworkWatch, resolver_watch::ResolverWatch, status::Report, steps::Steps,
+    network_watch::NetworkWatch, reload::Reload, resolver_watch::ResolverWatch, status::Report, steps::Steps,
 };
 use super::{
     host_files,
@@ -63,6 +66,8 @@ const MOST_MESSAGES: usize = 64;
 pub struct TunnelJob {
     /// The profile, as the user wrote it.
     pub profile: Profile,
+    /// Where it was read.
+    pub source: ProfileSource,
     /// The password, which is not part of the profile.
     pub password: Secret,
     /// The profile's lock, held until everything is undone.
@@ -80,7 +85,7 @@ pub struct TunnelJob {
 pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
     // Sockets and files are private unless their mode is set explicitly.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-    let TunnelJob { profile, password, lock, started, signals } = job;
+    let TunnelJob { profile, source, password, lock, started, signals } = job;
     let profile = Rc::new(profile);
     let name = profile.name.as_str();
     let mut machine = Machine::of(&profile);
@@ -134,6 +139,7 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
         watchdog: systemd::Watchdog::of_environment(profile.hooks.longest()),
         restrictions,
         broken: None,
+        reload: Reload { source, started: profile.clone() },
         profile,
     };
     if let Some(failure) = &delayed {
@@ -161,6 +167,7 @@ struct Supervisor {
     restrictions: Restrictions,
     /// Why the loop cannot go on.
     broken: Option<Failure>,
+    reload: Reload,
     profile: Rc<Profile>,
 }
 

@@ -30,6 +30,7 @@ mod peer_routes;
 mod progress;
 mod prompt;
 mod readable;
+mod reload;
 mod report;
 mod resource_exhaustion;
 mod restart;

@@ -252,3 +252,21 @@ fn password_is_asked_for_if_the_profile_has_no_other_source() {
         assert_eq!(read(keys).1, expected, "{keys}");
     }
 }
+
+/// A field that no setting of `differences` has would never be reloaded, and its change never reported.
+#[test]
+fn every_field_is_compared_and_taken_by_a_reload() {
+    use crate::profile::differences::{Effect, changed, merged};
+    let (every, _) = open(include_str!("everything.toml"));
+    let (least, _) = open("server = 'b.example'\nuser = 'u'\npassword = 'p'\n");
+    let all = [Effect::Now, Effect::Redial, Effect::NextUp];
+    let shown = |profile: &Profile| format!("{:?}", Profile { origin: None, ..profile.clone() });
+    assert_ne!(shown(&least), shown(&every));
+    assert_eq!(shown(&merged(&least, &every, &all)), shown(&every));
+    assert_eq!(shown(&merged(&least, &every, &[])), shown(&least));
+    for effect in all {
+        assert!(!changed(&least, &every, effect).is_empty(), "{effect:?}");
+        let taken = merged(&least, &every, &[effect]);
+        assert!(changed(&taken, &every, effect).is_empty(), "{effect:?}");
+    }
+}

@@ -10,6 +10,7 @@ use std::{
 use super::{
     lock,
     messages::{Request, Response, Status},
+    reloaded::Reloaded,
 };
 use crate::{
     apply::Directories,
@@ -132,6 +133,19 @@ pub fn down(name: &str) -> Result<Vec<String>, ClientError> {
     // The connection closes when the process exits: after `down` has returned, a new `up` meets no remains.
     let _end = stream.read(&mut [0; 1]);
     Ok(problems)
+}
+
+/// Asks the supervisor to read its profile again. It may run hooks and programs, as `down` does.
+///
+/// # Errors
+/// Returns why the supervisor could not be asked.
+pub fn reload(name: &str, redial: bool, dry_run: bool) -> Result<Reloaded, ClientError> {
+    let request = Request::Reload { redial, dry_run };
+    match ask(name, &platform::control_socket(name), request, DOWN_WAIT) {
+        Ok((Response::Reload(result), _)) => Ok(*result),
+        Ok((other, _)) => Err(unexpected(other)),
+        Err(wrong) => Err(starting(name, wrong)),
+    }
 }
 
 /// Ends a supervisor that cannot be asked, and waits until it has exited.

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
+use super::reloaded::Reloaded;
 use crate::failure::Failure;
 
 /// A request: one line of JSON.
@@ -21,6 +22,15 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         interval: Option<u32>,
     },
+    /// Answered by [`Response::Reload`] when the profile was read again and applied, or refused.
+    Reload {
+        /// Whether to dial again, for the keys that need it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        redial: bool,
+        /// Whether to change nothing, and only to answer what would be changed.
+        #[serde(default, rename = "dry-run", skip_serializing_if = "std::ops::Not::not")]
+        dry_run: bool,
+    },
 }
 
 /// An answer: one line of JSON.
@@ -34,6 +44,8 @@ pub enum Response {
         /// What could not be undone, one sentence each.
         problems: Vec<String>,
     },
+    /// The result of a reload.
+    Reload(Box<Reloaded>),
     /// The request was not understood or not allowed, for this reason.
     Refused(String),
 }

@@ -11,6 +11,7 @@ pub mod lock;
 pub mod messages;
 pub mod progress;
 mod readers;
+pub mod reloaded;
 pub mod server;
 pub mod subscribers;
 pub mod subscription;

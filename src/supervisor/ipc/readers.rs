@@ -115,7 +115,7 @@ impl Readers {
         self.clients.retain_mut(|client| match client.read() {
             None => false,
             Some(None | Some(Request::Status)) => true,
-            Some(Some(Request::Down | Request::Subscribe { .. })) => {
+            Some(Some(_)) => {
                 client.refuse("this socket answers status only".to_owned());
                 false
             }

@@ -33,6 +33,8 @@ pub enum Input {
     Network(NetworkState),
     /// The host was suspended, or the process stopped, for a while.
     Woke,
+    /// The user asks for another dial, with the servers of [`Machine::take_profile`](super::Machine::take_profile).
+    Redial,
     /// `down`, or a signal to end.
     Stop,
     /// The time returned by [`Machine::next_timeout`](super::Machine::next_timeout) has come.

@@ -189,11 +189,12 @@ impl Machine {
         }
         self.logins.settle();
         self.network.hurry = None;
+        self.redialling = false;
         self.child = false;
         self.actions.push_back(Action::Abandon(why));
     }
 
-    fn dial_or_wait(&mut self, now: Instant, random: u16) {
+    pub(super) fn dial_or_wait(&mut self, now: Instant, random: u16) {
         if self.network.is_gone() {
             self.no_network(now);
         } else {

@@ -21,6 +21,10 @@ impl Supervisor {
                 Request::Status if self.children.query() => {}
                 Request::Status => self.answer_status(None),
                 Request::Subscribe { .. } => {}
+                Request::Reload { redial, dry_run } => {
+                    let result = self.reload(redial, dry_run);
+                    self.control.answer(request, &Response::Reload(Box::new(result)));
+                }
             }
         }
         for (stream, interval) in self.control.take_subscribers() {

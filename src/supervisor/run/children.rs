@@ -88,6 +88,11 @@ impl Children {
         }
     }
 
+    /// Replaces the profile, for the next child.
+    pub fn set_profile(&mut self, profile: Rc<Profile>) {
+        self.profile = profile;
+    }
+
     /// Returns the descriptors to poll: channel and log of the child, log and exit of the external PPP.
     pub fn fds(&self) -> [Option<BorrowedFd<'_>>; 4] {
         let process = match &self.child {

@@ -2,6 +2,7 @@
 //! them.
 
 mod collisions;
+mod reload;
 mod taken_traffic;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 
 use nix::{ifaddrs::InterfaceAddress, net::if_::InterfaceFlags};
 
+pub(super) use self::reload::NotReloaded;
 use self::{collisions::CollisionState, taken_traffic::TakenTraffic};
 use super::internal;
 use crate::{

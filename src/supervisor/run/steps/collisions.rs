@@ -25,8 +25,8 @@ pub(super) struct CollisionState {
     /// What is known about the addresses of the last link.
     pub addresses: Addresses,
     /// The last link.
-    link: Option<LinkUp>,
-    transport: Option<Plan>,
+    pub link: Option<LinkUp>,
+    pub transport: Option<Plan>,
     /// The facts that the network plan is resolved with.
     facts: Option<Facts>,
 }
@@ -141,7 +141,7 @@ impl Steps {
     }
 
     /// Compares the addresses of a link with this host; returns notes for the user.
-    fn compare_link(&mut self, up: &LinkUp, host: &Surroundings) -> Vec<String> {
+    pub(super) fn compare_link(&mut self, up: &LinkUp, host: &Surroundings) -> Vec<String> {
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
         let assigned = plan::assigned(&self.tunnel(planned), host, up.local, &self.collisions.found);
         let peer_is_taken = plan::peer_is_taken(&self.tunnel(planned), host, up.peer);
@@ -187,11 +187,8 @@ impl Steps {
             }
             None => self.collisions.without_path(),
         };
-        let state = &self.collisions;
-        let known = state.facts.as_ref().zip(state.link.as_ref());
-        let network = known.map(|(facts, up)| state.network(planned, facts, up));
-        let network =
-            network.filter(|_| has_device && !self.without_routes && state.addresses.refusal.is_none());
+        let network = self.network_in_force(has_device);
+        let Some(changes) = &mut self.changes else { return };
         for plan in transport.iter().chain(&network) {
             errors.extend(changes.perform(plan).err());
         }
@@ -199,6 +196,16 @@ impl Steps {
             // Another message of the kernel follows while the network is still changing.
             tracing::warn!("after a change of the network: {error}");
         }
+    }
+
+    /// Returns the network plan of the last link as it applies now, if it is in force. `has_device` is whether the
+    /// tunnel's device is there.
+    pub(super) fn network_in_force(&self, has_device: bool) -> Option<Plan> {
+        let planned = self.offered.as_ref().unwrap_or(&self.profile);
+        let state = &self.collisions;
+        let known = state.facts.as_ref().zip(state.link.as_ref());
+        let network = known.map(|(facts, up)| state.network(planned, facts, up));
+        network.filter(|_| has_device && !self.without_routes && state.addresses.refusal.is_none())
     }
 
     /// Returns the prefixes that are not reached through the tunnel.
