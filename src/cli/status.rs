@@ -264,9 +264,7 @@ fn show(status: &Status) {
     for warning in &status.warnings {
         field("warning", warning.clone());
     }
-    if let Some(failure) = &status.last_failure
-        && !(status.state == "up" && status.uptime.is_some_and(|uptime| uptime >= STALE_FAILURE))
-    {
+    if let Some(failure) = recent_failure(status) {
         field("last failure", last_failure(failure, status.last_failure_at, now()));
     }
     let engine = status.engine_pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string());
@@ -274,6 +272,12 @@ fn show(status: &Status) {
     if let Some(sandbox) = &status.sandbox {
         field("supervisor", sandbox.to_string());
     }
+}
+
+/// Returns the last failure, unless the tunnel has been up for a while since.
+pub(super) fn recent_failure(status: &Status) -> Option<&Failure> {
+    let is_stale = status.state == "up" && status.uptime.is_some_and(|uptime| uptime >= STALE_FAILURE);
+    status.last_failure.as_ref().filter(|_| !is_stale)
 }
 
 /// Returns the last failure with its time, local and relative. `at` and `now` are in seconds since 1970.
@@ -294,6 +298,17 @@ fn now() -> u64 {
 mod tests {
     use super::*;
     use crate::supervisor::{FailureKind, Phase};
+
+    #[test]
+    fn last_failure_goes_when_the_tunnel_has_been_up_for_a_while() {
+        let failure = Failure::new(Phase::Connect, FailureKind::NoRoute, "");
+        let is_shown = |state: &str, uptime| {
+            let (state, last_failure) = (state.to_owned(), Some(failure.clone()));
+            recent_failure(&Status { state, uptime, last_failure, ..Status::default() }).is_some()
+        };
+        assert!(is_shown("waiting", None) && is_shown("up", Some(STALE_FAILURE - 1)));
+        assert!(!is_shown("up", Some(STALE_FAILURE)));
+    }
 
     #[test]
     fn last_failure_has_its_time() {

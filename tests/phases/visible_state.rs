@@ -267,10 +267,13 @@ fn failure_in_child_process_fails_the_test() {
 #[test]
 fn ignored_signals_of_the_parent_are_reset() {
     in_world(working_server(), |world| {
-        world.profile("hooks.up = [\"/bin/true\"]\nhooks.down = [\"/bin/true\"]");
+        world.profile(
+            "hooks.up = [\"/bin/true\"]\nhooks.down = [\"/bin/true\"]\n\
+             password.command = [\"/bin/cat\", \"/run/test.password\"]",
+        );
         let before = world.state();
         world.shell(&format!(
-            "env --ignore-signal=CHLD,PIPE,HUP,TERM,ALRM,USR1 --block-signal=TERM {} --config {} up vpn",
+            "env --ignore-signal=CHLD,PIPE,HUP,TERM,ALRM,USR1 --block-signal=TERM,CHLD,HUP,INT,USR1 {} --config {} up vpn",
             World::PROGRAM,
             World::CONFIG
         ));

@@ -46,6 +46,23 @@ fn ppp_frames_pass_without_loss() {
 }
 
 #[test]
+fn ignored_signals_of_the_parent_are_reset() {
+    in_world("tunnel::ignored_signals_of_the_parent_are_reset", || {
+        let _log = Syslog::start();
+        let _server = Server::start("");
+        // env(1) becomes the program.
+        let line = format!(
+            "--ignore-signal=CHLD,PIPE,HUP,TERM,INT,USR1 --block-signal=CHLD,HUP,TERM,USR1 {OURS} {LINE}"
+        );
+        let mut pptp = Pptp::start("env", &line, Pipe::Socket);
+        Daemon::new(false, true).ping(&pptp.ppp, 3, 10);
+        pptp.signal(Signal::SIGTERM);
+        assert_eq!(pptp.wait().code(), Some(0));
+        eventually("exit of the manager", || sockets().is_empty() && processes("pptpcm").is_empty());
+    });
+}
+
+#[test]
 fn tunnel_has_expected_processes_files_and_log() {
     in_world("tunnel::tunnel_has_expected_processes_files_and_log", || {
         let mut log = Syslog::start();

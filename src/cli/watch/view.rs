@@ -9,7 +9,7 @@ use super::{
 use crate::{
     cli::{
         output::bytes,
-        status::headline,
+        status::{headline, recent_failure},
         status_table::{self, Rates, Row},
     },
     supervisor::{Status, local_time},
@@ -209,7 +209,7 @@ fn facts(status: &Status, width: usize) -> Vec<Line> {
     if status.reconnects > 0 {
         all.push(("reconnects", Tone::Plain, status.reconnects.to_string()));
     }
-    if let Some(failure) = &status.last_failure {
+    if let Some(failure) = recent_failure(status) {
         let tone = if status.state == "up" { Tone::Dim } else { Tone::Bad };
         all.push(("last failure", tone, failure.to_string()));
     }

@@ -142,3 +142,25 @@ pub(in crate::supervisor) fn device_of(next_hop: &NextHop) -> String {
         NextHop::ThisHost => "lo".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::transport::Options;
+
+    /// What drops packets on this host is named within a second: the engine notices refused GRE after half of one
+    /// (`refused_gre_is_reported_within_a_second`).
+    #[test]
+    fn rules_are_read_within_a_second() {
+        let server = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 1723);
+        let mut watch = FirewallWatch::default();
+        watch.dials(DialPath { server, local: None, dev: None, options: Options::default(), call_id: 1 });
+        let (due, _) = watch.next_timeout().unwrap();
+        assert!(due.saturating_duration_since(Instant::now()) < Duration::from_secs(1));
+        watch.phase(Phase::Lcp, Duration::from_secs(30));
+        let (due, _) = watch.next_timeout().unwrap();
+        assert!(due.saturating_duration_since(Instant::now()) < Duration::from_secs(1));
+        watch.phase(Phase::Authentication, Duration::from_secs(30));
+        assert_eq!(watch.next_timeout(), None);
+    }
+}
