@@ -131,7 +131,8 @@ pub fn down(name: &str) -> Result<Vec<String>, ClientError> {
     };
     let Response::Down { problems } = answer else { return Err(unexpected(answer)) };
     // The connection closes when the process exits: after `down` has returned, a new `up` meets no remains.
-    let _end = stream.read(&mut [0; 1]);
+    let mut until_exit = UntilDeadline { stream: &mut stream, deadline: Instant::now() + DOWN_WAIT };
+    let _end = until_exit.read_exact(&mut [0; 1]);
     Ok(problems)
 }
 
@@ -338,6 +339,7 @@ fn connect(name: &str, socket: &Path) -> Result<UnixStream, ClientError> {
 }
 
 fn converse(stream: &mut UnixStream, request: Request, wait: Duration) -> io::Result<Response> {
+    let deadline = Instant::now() + wait;
     stream.set_read_timeout(Some(wait))?;
     stream.set_write_timeout(Some(STATUS_WAIT))?;
     let request = format!("{}\n", serde_json::to_string(&request)?);
@@ -348,11 +350,32 @@ fn converse(stream: &mut UnixStream, request: Request, wait: Duration) -> io::Re
         _ => error,
     })?;
     let mut line = String::new();
-    BufReader::new(stream.try_clone()?.take(MAX_ANSWER)).read_line(&mut line)?;
+    let reader = UntilDeadline { stream, deadline };
+    BufReader::new(reader.take(MAX_ANSWER)).read_line(&mut line)?;
     if line.is_empty() {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection"));
     }
     Ok(serde_json::from_str(&line)?)
+}
+
+/// Reads until a deadline, whenever a single read gives up: on OpenBSD 7.8-beta one with a limit of minutes has ended at
+/// once with EWOULDBLOCK.
+struct UntilDeadline<'a> {
+    stream: &'a mut UnixStream,
+    deadline: Instant,
+}
+
+impl Read for UntilDeadline<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let is_early = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+                && Instant::now() < self.deadline
+        };
+        // The caller reads again.
+        self.stream
+            .read(buffer)
+            .map_err(|error| if is_early(&error) { io::ErrorKind::Interrupted.into() } else { error })
+    }
 }
 
 fn unexpected(answer: Response) -> ClientError {
@@ -365,6 +388,25 @@ fn unexpected(answer: Response) -> ClientError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn read_that_gives_up_early_is_repeated_until_the_deadline() {
+        let (mut near, mut far) = UnixStream::pair().unwrap();
+        near.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let mut read = |limit| {
+            let mut line = String::new();
+            let reader = UntilDeadline { stream: &mut near, deadline: Instant::now() + limit };
+            BufReader::new(reader).read_line(&mut line).map(|_| line)
+        };
+        let kind = read(Duration::from_millis(20)).unwrap_err().kind();
+        assert!(matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut), "{kind:?}");
+        let writer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(30));
+            far.write_all(b"answer\n").unwrap();
+        });
+        assert_eq!(read(Duration::from_secs(60)).unwrap(), "answer\n");
+        writer.join().unwrap();
+    }
 
     #[test]
     fn way_to_end_a_stuck_supervisor_depends_on_its_state() {
