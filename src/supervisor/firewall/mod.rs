@@ -76,6 +76,8 @@ pub struct Explanation {
     pub remedies: Vec<String>,
     /// Whether a connection tracking helper for PPTP would let the packets pass.
     pub helper_would_help: bool,
+    /// Whether it is the kill switch of a tunnel of ours, and not the firewall of this host.
+    pub is_kill_switch: bool,
 }
 
 /// The result of [`explain`].
@@ -209,6 +211,7 @@ fn full(reading: &Reading) -> Option<Explanation> {
             most.max(count).saturating_mul(2)
         )],
         helper_would_help: false,
+        is_kill_switch: false,
     })
 }
 
@@ -254,5 +257,6 @@ fn not_by_a_rule(reading: &Reading, programs: Option<u32>) -> Explanation {
         is_lasting: true,
         remedies: vec![remedy.to_owned()],
         helper_would_help: false,
+        is_kill_switch: false,
     }
 }

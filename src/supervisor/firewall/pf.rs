@@ -3,6 +3,14 @@
 use super::rules::{
     Action, Base, Chain, Condition, Direction, Rule, Table, Test, Tool, addresses, ports, protocol,
 };
+use crate::plan::LEAK_LABEL;
+
+/// Parses the listing of an anchor that has the kill switch of a tunnel. `None` if it is not ours.
+pub(super) fn parse_kill_switch(anchor: &str, listing: &str) -> Option<Table> {
+    let is_ours = listing.contains(&format!("label \"{LEAK_LABEL}\""));
+    let table = Table { tool: Tool::KillSwitch, name: anchor.to_owned(), ..parse(listing) };
+    is_ours.then_some(table)
+}
 
 /// Parses a listing into one table with one chain.
 pub(super) fn parse(listing: &str) -> Table {

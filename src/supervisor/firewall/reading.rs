@@ -8,6 +8,7 @@ use std::{
 use super::{iptables, nft, pf, rules::Table};
 use crate::{
     apply::program::{MAX_OUTPUT, Program, ProgramError},
+    plan::is_leak_anchor,
     platform::Platform,
 };
 
@@ -87,6 +88,11 @@ impl Reading {
             && let Some(listing) = self.list("pfctl", &["-vsr"])
         {
             self.tables.push(pf::parse(&listing));
+            let anchors = self.list("pfctl", &["-q", "-v", "-s", "Anchors"]).unwrap_or_default();
+            for anchor in anchors.lines().map(str::trim).filter(|name| is_leak_anchor(name)) {
+                let rules = self.list("pfctl", &["-q", "-a", anchor, "-vsr"]).unwrap_or_default();
+                self.tables.extend(pf::parse_kill_switch(anchor, &rules));
+            }
         }
     }
 

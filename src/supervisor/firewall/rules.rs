@@ -18,6 +18,8 @@ pub(super) enum Tool {
     Firewalld,
     /// pfctl(8).
     Pf,
+    /// The kill switch of a tunnel of ours, in an anchor of pf.
+    KillSwitch,
 }
 
 /// The direction of a packet, seen from this host.
@@ -27,7 +29,7 @@ pub(super) enum Direction {
     Out,
 }
 
-/// A table with its chains. pf has one table with one chain.
+/// A table with its chains. pf has one table with one chain, and one for each kill switch of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Table {
     pub tool: Tool,

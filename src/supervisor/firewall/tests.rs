@@ -181,6 +181,37 @@ fn last_rule_of_pf_decides() {
     assert_eq!(openbsd[0].chains[0].rules[0].counter, Some(37));
 }
 
+/// As pfctl(8) of FreeBSD lists the anchor of a tunnel to 192.0.2.1.
+const KILL_SWITCH: &str = include_str!("listings/leak.pf");
+
+/// The kill switch of another tunnel is not the firewall of this host, and does not drop the packets of its own tunnel.
+#[test]
+fn kill_switch_of_another_tunnel_is_named_as_such() {
+    let main = pf::parse("anchor \"vpn/leak\" all\nblock drop in all\npass out all flags S/SA keep state\n");
+    let tables = |listing: &str| vec![main.clone(), pf::parse_kill_switch("vpn/leak", listing).unwrap()];
+    let own = tables(KILL_SWITCH);
+    for traffic in [Traffic::GreOut, Traffic::TcpOut, Traffic::GreIn, Traffic::TcpIn] {
+        assert_eq!(names(&own, &packet(traffic)), [""; 0], "{traffic:?}");
+    }
+    let other = Packet { server: Ipv4Addr::new(198, 51, 100, 7), ..packet(Traffic::GreOut) };
+    let later = tables(&KILL_SWITCH.replace("Packets: 2 ", "Packets: 3 "));
+    let found = culprit(&suspects(&later, &other), &own, &later, None).unwrap();
+    let found = words::explanation(&later, &found, Traffic::GreOut, path().server).unwrap();
+    assert!(found.is_kill_switch && found.certain, "{found:?}");
+    let failure =
+        Failure::new(Phase::Lcp, FailureKind::GreFiltered, "this host refuses to send it".to_owned());
+    let failure = told(failure, Traffic::GreOut, Finding::Blocked(found), &path(), true);
+    assert!(
+        !failure.detail.contains("firewall") && !failure.detail.contains("pf.conf"),
+        "{}",
+        failure.detail
+    );
+    let wanted = "; dropped by the kill switch of another tunnel of this host (leak = \"block\"), pf anchor vpn/leak, rule `block drop out";
+    assert!(failure.detail.contains(wanted), "{}", failure.detail);
+    assert!(failure.hints.concat().contains("`pptpctl recover`"), "{:?}", failure.hints);
+    assert!(pf::parse_kill_switch("vpn/leak", "block drop out quick all\n").is_none(), "not ours");
+}
+
 /// Returns what is said about GRE to the server with these rules and counters in two readings.
 fn compared(first: &str, second: &str, traffic: Traffic, after: Option<Duration>) -> Option<String> {
     let (first, second) = (nft::parse(first), nft::parse(second));
@@ -300,6 +331,7 @@ fn explanation(certain: bool) -> Explanation {
         is_lasting: true,
         remedies: vec!["to let it pass: …".to_owned()],
         helper_would_help: true,
+        is_kill_switch: false,
     }
 }
 

@@ -91,6 +91,7 @@ pub(super) fn told(
 
 fn sentence(kind: FailureKind, traffic: Traffic, found: &Explanation) -> String {
     match (kind, traffic) {
+        _ if found.is_kill_switch => format!("; dropped by {found}"),
         (FailureKind::ConnectionRefused, _) => format!(", by this host's own firewall: {found}"),
         (_, Traffic::TcpOut) => format!("; this host's own firewall drops packets to it: {found}"),
         (_, Traffic::TcpIn) => format!("; this host's own firewall drops its answers: {found}"),

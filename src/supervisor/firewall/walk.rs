@@ -36,9 +36,14 @@ pub(super) struct Culprit {
 /// Returns everything that can drop the packet, in the order of the tables.
 pub(super) fn suspects(tables: &[Table], packet: &Packet) -> Vec<Suspect> {
     let mut found = Vec::new();
+    let is_answered = packet.direction == Direction::In
+        && tables.iter().any(|table| table.tool == Tool::KillSwitch && answers_pass(table, packet));
     for (number, table) in tables.iter().enumerate() {
-        if table.tool == Tool::Pf {
-            found.extend(pf(number, table, packet));
+        if matches!(table.tool, Tool::Pf | Tool::KillSwitch) {
+            // The kill switch passes the tunnel's packets with state, before the other rules of pf.
+            if !is_answered {
+                found.extend(pf(number, table, packet));
+            }
             continue;
         }
         for (base, chain) in table.chains.iter().enumerate() {
@@ -172,17 +177,20 @@ impl Walk<'_> {
 /// state let pass is let pass.
 fn pf(number: usize, table: &Table, packet: &Packet) -> Vec<Suspect> {
     let rules = table.chains.first().map_or(&[][..], |chain| &chain.rules);
-    if packet.direction == Direction::In {
-        let request = Packet { direction: Direction::Out, ..packet.clone() };
-        let (decides, suspects) = pf_decision(number, rules, &request);
-        let rule = decides.and_then(|at| rules.get(at));
-        if rule.is_some_and(|rule| matches!(rule.action, Action::PfPass { keeps_state: true, .. }))
-            && !suspects.iter().any(|suspect| suspect.is_sure)
-        {
-            return Vec::new();
-        }
+    if packet.direction == Direction::In && answers_pass(table, packet) {
+        return Vec::new();
     }
     pf_decision(number, rules, packet).1
+}
+
+/// Returns whether a rule with state lets pass the packet that this one answers.
+fn answers_pass(table: &Table, packet: &Packet) -> bool {
+    let rules = table.chains.first().map_or(&[][..], |chain| &chain.rules);
+    let request = Packet { direction: Direction::Out, ..packet.clone() };
+    let (decides, suspects) = pf_decision(0, rules, &request);
+    let rule = decides.and_then(|at| rules.get(at));
+    rule.is_some_and(|rule| matches!(rule.action, Action::PfPass { keeps_state: true, .. }))
+        && !suspects.iter().any(|suspect| suspect.is_sure)
 }
 
 /// Returns the last rule that certainly matches and lets the packet pass or blocks it, and the suspects.

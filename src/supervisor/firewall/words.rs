@@ -24,6 +24,12 @@ pub(super) fn explanation(
     let rule = suspect.rule.and_then(|at| chain.rules.get(at));
     let place = match table.tool {
         Tool::Pf => "pf's main ruleset".to_owned(),
+        Tool::KillSwitch => {
+            format!(
+                "the kill switch of another tunnel of this host (leak = \"block\"), pf anchor {}",
+                table.name
+            )
+        }
         _ => format!("table {} {}, chain {}", table.family, table.name, chain.name),
     };
     let rule = match (culprit.counted, rule) {
@@ -40,6 +46,7 @@ pub(super) fn explanation(
         is_lasting: true,
         remedies: vec![remedy(table, base, chain, traffic, server)],
         helper_would_help: false,
+        is_kill_switch: table.tool == Tool::KillSwitch,
     })
 }
 
@@ -103,6 +110,11 @@ fn remedy(table: &Table, base: &Chain, chain: &Chain, traffic: Traffic, server: 
             format!(
                 "firewall-cmd {to}--add-rich-rule='rule family=\"ipv4\" {end} address=\"{ip}\" {what} accept'"
             )
+        }
+        (Tool::KillSwitch, _) => {
+            return "`pptpctl down` of that tunnel opens it, or `pptpctl recover` if its supervisor has ended; or add \
+                    the server to its `exclude`"
+                .to_owned();
         }
         (Tool::Pf, true) if out => format!("pass out quick proto gre to {ip}"),
         (Tool::Pf, true) => format!("pass in quick proto gre from {ip}"),
