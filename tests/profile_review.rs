@@ -211,6 +211,40 @@ fn anchor_for_nat_is_looked_for() {
     }
 }
 
+/// The kill switch of a BSD needs pf, and pf a line before the rules that let packets out.
+#[test]
+fn kill_switch_without_pf_is_reported() {
+    let shown = |more: &str, conf: &str, platform| {
+        let text = profile("a", &format!("default = true\nleak = 'block'\n{more}"));
+        let read = |path: &Path| path.ends_with("pf.conf").then(|| conf.to_owned());
+        reviewed(&text, platform, &HostView { read: &read, ..HOST }).report().to_string()
+    };
+    let with_pf = "pf = { anchor = 'vpn' }";
+    let good = "set skip on lo\nanchor \"vpn/leak\"\npass out quick\n";
+    for platform in [Platform::OpenBsd, Platform::FreeBsd] {
+        let routes = shown("", good, platform);
+        assert!(
+            routes.contains("the kill switch blocks by routes alone") && routes.contains("anchor = \"vpn\""),
+            "{routes}"
+        );
+        assert_eq!(shown(with_pf, good, platform), "");
+        assert_eq!(shown(with_pf, "anchor \"vpn/*\"\n", platform), "");
+        assert_eq!(shown(with_pf, "include \"/etc/pf.more\"\n", platform), "");
+        for lacking in ["block all\n", "anchor \"vpn\"\n"] {
+            let words = shown(with_pf, lacking, platform);
+            assert!(words.contains("/etc/pf.conf seems to lack anchor \"vpn/leak\""), "{words}");
+        }
+        let late = shown(with_pf, "pass in quick\npass out quick on em0\nanchor \"vpn/leak\"\n", platform);
+        assert!(late.contains("passes packets before") && late.contains("`pass out quick on em0`"), "{late}");
+    }
+    assert!(shown(with_pf, good, Platform::NetBsd).contains("npf(7) can block them"));
+    assert_eq!(shown(with_pf, "block all\n", Platform::Linux), "");
+    // Without the kill switch the anchor would stay empty.
+    let text = profile("a", &format!("default = true\n{with_pf}"));
+    let report = Profiles::from_text(Path::new("f"), &text, true).report().to_string();
+    assert!(report.contains("`pf` without `file`"), "{report}");
+}
+
 #[test]
 fn backslash_in_double_quotes_is_explained() {
     for user in [r"CORP\alice", r"CORP\ünal", r"CORP\xavier", r"CORP\ulf", r"CORP\bob", r"CORP\tom"] {

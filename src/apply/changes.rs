@@ -294,7 +294,7 @@ impl Changes {
     /// the ledger for `recover` or the next `up`.
     #[must_use = "these are the steps that could not be undone"]
     pub fn undo_all_but_kill_switch(mut self) -> Vec<ApplyError> {
-        let (_lock, errors) = self.undo_all(|step| !matches!(step, Step::Policy(_)));
+        let (_lock, errors) = self.undo_all(|step| !step.is_of_kill_switch());
         errors
     }
 
@@ -330,7 +330,9 @@ impl Changes {
     #[must_use]
     pub fn has_kill_switch(&self) -> bool {
         let entries = &self.ledger.record().entries;
-        entries.iter().any(|entry| matches!(entry.step, Step::Policy(PolicyStep::Block { .. })))
+        entries
+            .iter()
+            .any(|entry| matches!(entry.step, Step::Policy(PolicyStep::Block { .. }) | Step::LeakFilter(_)))
     }
 
     /// Returns whether the kill switch was on before, left by a dead supervisor.

@@ -35,6 +35,9 @@ impl Changes {
 
     /// Returns whether this host has come to or left a network since the rules of the kill switch were set.
     pub fn networks_changed(&mut self, next_hop: Option<&NextHop>) -> bool {
+        if self.leak_filter_of_now(next_hop).is_some() {
+            return true;
+        }
         let held = self.network_rules();
         self.wanted_network_rules(next_hop).is_some_and(|wanted| {
             wanted.len() != held.len() || !wanted.iter().all(|rule| held.contains(rule))
@@ -47,6 +50,9 @@ impl Changes {
     /// # Errors
     /// Returns the first error; the remaining rules are removed despite it.
     pub fn follow_networks(&mut self, next_hop: Option<&NextHop>) -> Result<(), ApplyError> {
+        if let Some(filter) = self.leak_filter_of_now(next_hop) {
+            return self.replace_leak_filter(filter);
+        }
         let held = self.network_rules();
         let Some(wanted) = self.wanted_network_rules(next_hop) else { return Ok(()) };
         let steps = wanted.iter().filter(|step| !held.contains(step)).cloned().collect();

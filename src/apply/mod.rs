@@ -21,6 +21,7 @@ mod gre_sysctl;
 mod hook;
 mod host;
 mod kernel;
+mod leak_filter;
 pub mod ledger;
 mod local_networks;
 mod observe;

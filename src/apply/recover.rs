@@ -122,7 +122,7 @@ fn recover_one(
     let host = inside.as_mut().unwrap_or(host);
     // A line that can't be read may have been a step of another kind, so that the ledger can't be continued.
     let keeps = guarded == Some(header.profile.as_str()) && ledger.record().garbled.is_empty();
-    let which = |step: &Step| !(keeps && matches!(step, Step::Policy(_)));
+    let which = |step: &Step| !(keeps && step.is_of_kill_switch());
     recovery.errors.extend(undo::undo_entries(host, &mut ledger, places, None, &mut None, which));
     let kept = if keeps { ledger.record().entries.len() } else { 0 };
     let steps = steps - kept;

@@ -76,6 +76,7 @@ pub(super) fn verbs(step: &Step) -> &dyn Perform {
         Step::AllowGre(step) => step,
         Step::Ppp(step) => step,
         Step::Policy(step) => step,
+        Step::LeakFilter(step) => step,
         Step::Firewall(step) => step,
         Step::Dns(step) => step,
         Step::Hook(step) => step,

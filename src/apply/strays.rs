@@ -1,11 +1,12 @@
 //! Lifts a kill switch whose ledger is lost: rules and routes of ours that refuse packets or lead them into a tunnel's
 //! table, and that no ledger names.
 
-use super::{ApplyError, Directories, Host, KernelOp, error::gone, ledger};
+use super::{ApplyError, Directories, Host, KernelOp, Program, error::gone, ledger};
 use crate::{
     net::routes::{Filter, Kind, Route},
     os::{boot, namespace::Namespace},
-    plan::{FIRST_TABLE, SLOTS},
+    plan::{FIRST_TABLE, LEAK_LABEL, SLOTS, is_leak_anchor},
+    platform::Platform,
 };
 
 /// What was removed.
@@ -15,6 +16,8 @@ pub struct Strays {
     pub rules: usize,
     /// Number of routes.
     pub routes: usize,
+    /// Number of anchors of pf.
+    pub anchors: usize,
     /// Whether some of them have refused packets.
     pub lifted: bool,
     /// What could not be removed.
@@ -55,7 +58,31 @@ pub fn remove_strays(places: &Directories, host: &mut Host) -> Strays {
             Err(error) => strays.errors.push(ApplyError::observing(error)),
         }
     }
+    for anchor in leak_anchors(host, Platform::host()) {
+        let program = Program::find("pfctl", &["-q", "-a", &anchor, "-F", "all"]);
+        match host.run_successfully(&program) {
+            Ok(_) => {
+                strays.anchors += 1;
+                strays.lifted = true;
+            }
+            Err(error) => strays.errors.push(ApplyError::observing(error)),
+        }
+    }
     strays
+}
+
+/// Returns the anchors of pf that have the rules of a kill switch.
+fn leak_anchors(host: &mut Host, platform: Platform) -> Vec<String> {
+    if !matches!(platform, Platform::FreeBsd | Platform::OpenBsd) {
+        return Vec::new();
+    }
+    // Without pf in the kernel there is none.
+    let mut list =
+        |args: &[&str]| host.run_successfully(&Program::find("pfctl", args)).unwrap_or_default().stdout;
+    let anchors = list(&["-q", "-v", "-s", "Anchors"]);
+    let anchors = anchors.lines().map(str::trim).filter(|anchor| is_leak_anchor(anchor));
+    let has_rules = |anchor: &&str| list(&["-q", "-a", anchor, "-s", "rules"]).contains(LEAK_LABEL);
+    anchors.filter(has_rules).map(str::to_owned).collect()
 }
 
 /// Returns whether a route is one of ours that refuses packets, or in a tunnel's table. A route that leads anywhere, such
@@ -114,5 +141,25 @@ mod tests {
         assert_eq!(host.state.borrow().rules.len(), 1);
         let again = remove_strays(&places, &mut host.host());
         assert_eq!((again.rules, again.routes), (0, 0));
+    }
+
+    /// Only anchors with our label are flushed, and only where there is pf.
+    #[test]
+    fn anchors_of_a_kill_switch_are_found_by_their_label() {
+        let host = FakeHost::new(HostState::default()).with_programs(std::rc::Rc::new(|program, _| {
+            let stdout = match program.args.join(" ").as_str() {
+                "-q -v -s Anchors" => "  vpn\n  vpn/leak\n  office/leak\n  other\n",
+                "-q -a vpn/leak -s rules" => "block drop out quick all label \"pptpctl-leak\"\n",
+                "-q -a office/leak -s rules" => "block drop out quick all\n",
+                other => unreachable!("{other}"),
+            };
+            Ok(crate::apply::Output { code: Some(0), stdout: stdout.to_owned(), stderr: String::new() })
+        }));
+        for platform in [Platform::FreeBsd, Platform::OpenBsd] {
+            assert_eq!(leak_anchors(&mut host.host(), platform), ["vpn/leak"]);
+        }
+        for platform in [Platform::Linux, Platform::NetBsd] {
+            assert_eq!(leak_anchors(&mut host.host(), platform), [""; 0]);
+        }
     }
 }

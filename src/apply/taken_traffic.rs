@@ -11,10 +11,10 @@ use crate::{
 };
 
 impl Changes {
-    /// Returns the routes of the main table that take packets from the tunnel, in words; none with the rules of a kill
+    /// Returns the routes of the main table that take packets from the tunnel: destination and words; none with the rules of a kill
     /// switch, which precede that table (Linux, with a default route), and none in a namespace of its own. `exclude` and
     /// the server are meant to stay outside.
-    pub fn taken_traffic(&mut self, exclude: &[IpNet], server: Option<Ipv4Addr>) -> Vec<String> {
+    pub fn taken_traffic(&mut self, exclude: &[IpNet], server: Option<Ipv4Addr>) -> Vec<(IpNet, String)> {
         if (self.has_kill_switch() && self.has_rules()) || self.host.named_netns().is_some() {
             return Vec::new();
         }
@@ -40,7 +40,9 @@ impl Changes {
                         routes.iter().filter_map(|route| main_route(route, own.as_deref())).collect();
                     let taken = taken_traffic(&main, &tunnel, &outside);
                     found.extend(
-                        taken.into_iter().map(|one| format!("{}{}", one.route, origin(one.route.protocol))),
+                        taken
+                            .into_iter()
+                            .map(|one| (one.dest, format!("{}{}", one.route, origin(one.route.protocol)))),
                     );
                 }
                 // The next message of the kernel leads to another look.

@@ -32,12 +32,14 @@ pub fn main(json: bool) -> Code {
         line(format_args!("removed the host route {route}, which a killed call manager of pptp had left"));
     }
     let strays = supervisor::recover_strays();
-    let has_strays = strays.rules + strays.routes > 0;
+    let has_strays = strays.rules + strays.routes + strays.anchors > 0;
     if has_strays {
         let what = if strays.lifted { "lifted the kill switch" } else { "removed the default route" };
         line(format_args!(
-            "{what} of a tunnel whose ledger is lost: {} rules, {} routes",
-            strays.rules, strays.routes
+            "{what} of a tunnel whose ledger is lost: {} rules, {} routes{}",
+            strays.rules,
+            strays.routes,
+            if strays.anchors > 0 { format!(", {} anchors of pf", strays.anchors) } else { String::new() }
         ));
     }
     recovery.errors.iter().chain(&strays.errors).for_each(error);

@@ -29,6 +29,7 @@ use crate::{
 #[must_use]
 pub fn transport(profile: &Profile, platform: Platform) -> Plan {
     let mut steps = kill_switch::first_steps(profile, platform);
+    steps.extend(kill_switch::filter_step(profile, platform).map(Step::LeakFilter));
     steps.extend(firewall::helper(profile, platform).map(Step::Firewall));
     steps.push(Step::OpenTun(OpenTunStep { unit: profile.unit }));
     if platform == Platform::OpenBsd && profile.link.gre_allow {

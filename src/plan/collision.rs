@@ -364,6 +364,11 @@ impl Plan {
             }
         }
         if plan.part == Part::Transport {
+            for step in &mut plan.steps {
+                if let Step::LeakFilter(filter) = step {
+                    filter.outside.extend(collisions.outside.iter().map(|(dest, _)| *dest));
+                }
+            }
             for (dest, way) in &collisions.outside {
                 let outside =
                     Step::Policy(PolicyStep::Outside { dest: *dest, way: Value::Known(way.clone()) });

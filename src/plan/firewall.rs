@@ -135,8 +135,10 @@ pub(super) fn steps(
         let anchor = format!("pptpctl/{}", profile.name);
         steps.push(FirewallStep::Pf { anchor, rules, macros: macros.clone() });
     }
-    if let Some(pf) = &profile.pf {
-        let rules = PfRules::File(pf.file.clone());
+    if let Some(pf) = &profile.pf
+        && let Some(file) = &pf.file
+    {
+        let rules = PfRules::File(file.clone());
         steps.push(FirewallStep::Pf { anchor: pf.anchor.clone(), rules, macros });
     }
     (steps, notes)

@@ -8,9 +8,11 @@
 use ipnet::IpNet;
 
 use super::{
-    PolicyRule, PolicyStep, Step, Symbol, Value,
+    LeakFilterStep, PolicyRule, PolicyStep, Step, Symbol, Value,
     default_route::{default_mode, default_prefix, halves, is_in_netns, literal_server},
+    leak_filter::leak_anchor,
     local_space::LINK_LOCAL_IPV6,
+    ppp_daemon,
 };
 use crate::{
     platform::Platform,
@@ -34,6 +36,44 @@ pub(super) fn is_on(profile: &Profile, platform: Platform) -> bool {
 #[must_use]
 pub fn kill_switch_stays(profile: &Profile, platform: Platform) -> bool {
     is_on(profile, platform) && profile.servers.iter().all(|server| server.literal().is_some())
+}
+
+/// Returns whether a profile has a kill switch by pf on this system.
+#[must_use]
+pub fn has_leak_filter(profile: &Profile, platform: Platform) -> bool {
+    anchor(profile, platform).is_some()
+}
+
+fn anchor(profile: &Profile, platform: Platform) -> Option<String> {
+    let has_pf = matches!(platform, Platform::FreeBsd | Platform::OpenBsd);
+    let pf = profile.pf.as_ref().filter(|_| has_pf && is_on(profile, platform))?;
+    Some(leak_anchor(&pf.anchor))
+}
+
+/// Returns the step that loads the rules of pf, if the profile needs one.
+pub(super) fn filter_step(profile: &Profile, platform: Platform) -> Option<LeakFilterStep> {
+    let anchor = anchor(profile, platform)?;
+    let mut ports: Vec<u16> = profile.servers.iter().map(|server| server.port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let has_default = !matches!(default_mode(profile, platform), None | Some(DefaultRoute::Auto));
+    let mut guarded: Vec<IpNet> = profile.routes.iter().map(|route| route.prefix.trunc()).collect();
+    if has_default {
+        guarded.extend([false, true].into_iter().flat_map(halves));
+    }
+    guarded.sort_unstable();
+    guarded.dedup();
+    (!guarded.is_empty()).then(|| LeakFilterStep {
+        anchor,
+        tun: ppp_daemon::device(profile),
+        server: literal_server(profile),
+        ports,
+        guarded,
+        exclude: profile.exclude.iter().map(IpNet::trunc).collect(),
+        outside: Vec::new(),
+        names: has_default,
+        connected: Value::Open(Symbol::Connected),
+    })
 }
 
 /// Returns the rules and blocking routes, which precede the tun device and thus the first packet.
@@ -106,6 +146,7 @@ pub(super) fn has_guard_table(profile: &Profile, platform: Platform) -> bool {
 
 /// Returns notes on the limits of the kill switch.
 pub(super) fn notes(profile: &Profile, platform: Platform) -> Vec<String> {
+    let has_filter = has_leak_filter(profile, platform);
     let mut notes = Vec::new();
     if platform != Platform::Linux {
         if profile.default_route == Some(DefaultRoute::Policy) {
@@ -114,7 +155,7 @@ pub(super) fn notes(profile: &Profile, platform: Platform) -> Vec<String> {
                     .to_owned(),
             );
         }
-        if is_on(profile, platform) && profile.default_route.is_some() {
+        if is_on(profile, platform) && profile.default_route.is_some() && !has_filter {
             // NetBSD's own packet filter is npf(7).
             let filter = if platform == Platform::NetBsd { "npf" } else { "pf" };
             notes.push(format!(
@@ -122,14 +163,14 @@ pub(super) fn notes(profile: &Profile, platform: Platform) -> Vec<String> {
             ));
             let remedy = match platform {
                 Platform::NetBsd => "block them with npf",
-                _ => "pptpctl.toml(5), \"leak\", has rules for pf that block them",
+                _ => "pf = { anchor = \"vpn\" } in the profile blocks them by pf (pptpctl.toml(5), \"leak\")",
             };
             notes.push(format!(
                 "connected networks, and routes that DHCP or another program adds, lead past the tunnel, with public \
                  addresses too: {remedy}"
             ));
         }
-        let alone = is_on(profile, platform) && profile.default_route.is_none();
+        let alone = is_on(profile, platform) && profile.default_route.is_none() && !has_filter;
         for route in profile.routes.iter().filter(|_| alone) {
             if !is_divisible(platform, &route.prefix) {
                 notes.push(format!("the kill switch can't guard a single address here: {}", route.prefix));

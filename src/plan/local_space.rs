@@ -4,6 +4,7 @@
 //! hosts of the internet are reached without encryption (TunnelCrack, "LocalNet").
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// fe80::/10 (RFC 4291 §2.4).
@@ -31,7 +32,7 @@ pub fn is_local(prefix: &IpNet) -> bool {
 }
 
 /// The networks to which this host is connected, each once, in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectedNetworks {
     /// Those that lie in local address space as a whole. fe80::/10 is left out, as the kill switch always has
     /// a rule for it.

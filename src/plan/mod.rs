@@ -23,6 +23,7 @@ mod gre_sysctl;
 mod hook;
 mod kill_switch;
 mod kind;
+mod leak_filter;
 mod local_space;
 mod notation;
 mod peer_routes;
@@ -52,8 +53,9 @@ pub use self::{
     firewall::{Clamp, FirewallStep, Macros, PfRules, nft_removal, nft_text},
     gre_sysctl::AllowGreStep,
     hook::{HookEvent, HookStep},
-    kill_switch::kill_switch_stays,
+    kill_switch::{has_leak_filter, kill_switch_stays},
     kind::Key,
+    leak_filter::{LEAK_LABEL, LeakFilterStep, is_leak_anchor},
     local_space::{ConnectedNetworks, LINK_LOCAL_IPV6},
     peer_routes::with_offered_routes,
     policy_routing::{FIRST_TABLE, PolicyRule, PolicyStep, SLOTS},

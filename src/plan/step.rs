@@ -10,6 +10,7 @@ use super::{
     gre_sysctl::AllowGreStep,
     hook::HookStep,
     kind::{Key, StepKind, StepTraits},
+    leak_filter::LeakFilterStep,
     policy_routing::PolicyStep,
     ppp_daemon::PppStep,
     route::{HostRouteStep, RemoveDefaultStep, RouteStep},
@@ -69,6 +70,8 @@ steps! {
     Ppp(PppStep),
     /// A step of policy routing or of the kill switch.
     Policy(PolicyStep),
+    /// The kill switch by pf.
+    LeakFilter(LeakFilterStep),
     /// Rules of the packet filter.
     Firewall(FirewallStep),
     /// The host's resolvers.
@@ -99,6 +102,12 @@ impl Step {
     #[must_use]
     pub fn traits(&self) -> StepTraits {
         self.kind().traits()
+    }
+
+    /// Returns whether the step belongs to the kill switch or to what passes it: it stays in force for the next supervisor.
+    #[must_use]
+    pub const fn is_of_kill_switch(&self) -> bool {
+        matches!(self, Self::Policy(_) | Self::LeakFilter(_))
     }
 
     /// Returns the command that an administrator would type to the same effect, in the platform's syntax:

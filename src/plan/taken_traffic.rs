@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::local_space;
+use super::{kill_switch::has_leak_filter, local_space};
 use crate::{
     platform::Platform,
     profile::{Leak, Profile},
@@ -64,11 +64,14 @@ pub fn taken_traffic_remedy(profile: &Profile, platform: Platform) -> &'static s
         (Platform::Linux, Leak::Block) => {
             "leak = \"block\" refuses them only with default, not with routes alone"
         }
+        _ if has_leak_filter(profile, platform) => {
+            "leak = \"block\": pf blocks its packets by the rules in the anchor below pf.anchor"
+        }
         (Platform::OpenBsd | Platform::FreeBsd, Leak::Allow) => {
-            "pf can refuse them: pptpctl.toml(5), \"leak\", has the rules"
+            "pf can refuse them: leak = \"block\" with pf.anchor (pptpctl.toml(5), \"leak\")"
         }
         (Platform::OpenBsd | Platform::FreeBsd, Leak::Block) => {
-            "leak = \"block\" does not refuse them on this system, but pf can: pptpctl.toml(5), \"leak\", has the rules"
+            "leak = \"block\" does not refuse them on this system, but pf can: pf.anchor in the profile (pptpctl.toml(5), \"leak\")"
         }
         (Platform::NetBsd, Leak::Allow) => "npf can refuse them",
         (Platform::NetBsd, Leak::Block) => {

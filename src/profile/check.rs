@@ -159,6 +159,11 @@ fn link(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
             "its rules would be in that namespace, but the connection to the server is outside: leave it out";
         drafts.push(Draft::error(at("conntrack"), "`conntrack` beside `link.netns`", label));
     }
+    if profile.pf.as_ref().is_some_and(|pf| pf.file.is_none()) && profile.leak == Leak::Allow {
+        let draft =
+            Draft::error(at("pf.anchor"), "`pf` without `file`", "no rules are loaded into the anchor");
+        drafts.push(draft.help("add `file`, or leak = \"block\", whose rules go to an anchor below it"));
+    }
     if profile.pf.is_some() && profile.nftables.is_some() {
         let label = "pf is for the BSDs, nftables for Linux";
         drafts.push(Draft::warning(at("nftables"), "`pf` and `nftables` in one profile", label));

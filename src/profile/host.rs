@@ -143,8 +143,8 @@ pub enum DnsBackend {
 pub struct Pf {
     /// `pf.anchor`: its name.
     pub anchor: String,
-    /// `pf.file`: the absolute path of its rules.
-    pub file: PathBuf,
+    /// `pf.file`: the absolute path of its rules, which are in force while the tunnel is up.
+    pub file: Option<PathBuf>,
 }
 
 /// `nftables`: a rules file on Linux.

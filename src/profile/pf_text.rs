@@ -152,6 +152,33 @@ pub(super) fn missing_anchors(pf_conf: &str, kinds: &[&'static str], anchor: &st
     kinds.iter().filter(|kind| !has(kind)).map(|kind| format!("{kind} \"{pattern}\"")).collect()
 }
 
+/// Returns reasons why pf.conf(5) does not give the anchor of a kill switch every outgoing packet; none if it includes
+/// other files.
+pub(super) fn leak_problems(pf_conf: &str, anchor: &str) -> Vec<String> {
+    let rules = rules(pf_conf);
+    let first = |rule: &Rule<'_>| rule.first().map_or("", |(_, word)| *word).to_owned();
+    if rules.iter().any(|rule| first(rule) == "include") {
+        return Vec::new();
+    }
+    let calls = |rule: &Rule<'_>| {
+        let name = rule.get(1).map_or("", |(_, word)| word.trim_matches('"'));
+        let is_parent = anchor.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'));
+        first(rule) == "anchor" && evaluates(name, anchor) && !is_parent
+    };
+    let Some(at) = rules.iter().position(calls) else {
+        return vec![format!("/etc/pf.conf seems to lack anchor \"{anchor}\"")];
+    };
+    let passes = |rule: &&Rule<'_>| {
+        let has = |wanted: &str| rule.iter().any(|(_, word)| *word == wanted);
+        first(rule) == "pass" && has("quick") && !has("in") && !has("lo") && !has("lo0")
+    };
+    let text = |rule: &Rule<'_>| rule.iter().map(|(_, word)| *word).collect::<Vec<_>>().join(" ");
+    let earlier = rules.iter().take(at).filter(passes);
+    earlier
+        .map(|rule| format!("/etc/pf.conf passes packets before anchor \"{anchor}\": `{}`", text(rule)))
+        .collect()
+}
+
 /// Returns whether an anchor of this name, perhaps a pattern or one that contains the other, evaluates the anchor.
 fn evaluates(name: &str, anchor: &str) -> bool {
     // A macro, or a nested anchor whose inner lines are not read.

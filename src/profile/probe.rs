@@ -41,7 +41,7 @@ fn rules(profile: &Profile, platform: Platform) -> Option<Problem> {
     let (key, path) = if platform == Platform::Linux {
         ("nftables.file", &profile.nftables.as_ref()?.file)
     } else {
-        ("pf.file", &profile.pf.as_ref()?.file)
+        ("pf.file", profile.pf.as_ref()?.file.as_ref()?)
     };
     check_file(key, path, |found| {
         if !found.is_file() {

@@ -168,7 +168,7 @@ pub(super) fn pf(reader: &mut Reader, table: &DeTable<'_>) -> Option<Pf> {
     let table = reader.table(table, "pf");
     let anchor = reader.parsed(table, "pf.anchor", values::anchor);
     let file = reader.parsed(table, "pf.file", values::path);
-    Some(Pf { anchor: anchor?, file: file? })
+    Some(Pf { anchor: anchor?, file })
 }
 
 pub(super) fn nftables(reader: &mut Reader, table: &DeTable<'_>) -> Option<Nftables> {

@@ -251,9 +251,11 @@ fn pf(one: &Reviewed<'_>, platform: Platform, host: &HostView<'_>, findings: &mu
         let lacking = missing(&[kind], &format!("pptpctl/{}", one.name));
         findings.extend(lacking.map(|(title, label)| one.warning("nat", title, label)));
     }
+    leak(one, platform, conf.as_deref(), findings);
     let Some(pf) = &one.profile.pf else { return };
-    let Some(text) = (host.read)(&pf.file) else { return };
-    let source = Source::new(&pf.file, text, true);
+    let Some(file) = &pf.file else { return };
+    let Some(text) = (host.read)(file) else { return };
+    let source = Source::new(file, text, true);
     for rule in pf_text::foreign_rules(&source.text, platform) {
         let mut finding = one.warning("pf.file", rule.title, rule.advice);
         let its = (one.at("pf.file"), "loaded by this".to_owned());
@@ -263,4 +265,34 @@ fn pf(one: &Reviewed<'_>, platform: Platform, host: &HostView<'_>, findings: &mu
     }
     let kinds = pf_text::anchor_kinds(&source.text, platform);
     findings.extend(missing(&kinds, &pf.anchor).map(|(title, label)| one.warning("pf.anchor", title, label)));
+}
+
+/// Reports a kill switch that consists of routes alone, or whose anchor pf does not evaluate.
+fn leak(one: &Reviewed<'_>, platform: Platform, conf: Option<&str>, findings: &mut Vec<Finding>) {
+    if one.profile.leak != Leak::Block || one.place() != (None, None, None) {
+        return;
+    }
+    let has_pf = platform != Platform::NetBsd;
+    let Some(pf) = one.profile.pf.as_ref().filter(|_| has_pf) else {
+        let label = if has_pf {
+            "connected networks and routes of DHCP pass: add `pf.anchor`"
+        } else {
+            "connected networks and routes of DHCP pass: npf(7) can block them, but pptpctl does not load its rules"
+        };
+        let mut finding = one.warning("leak", "the kill switch blocks by routes alone", label);
+        if has_pf {
+            let lines = "pf = { anchor = \"vpn\" } here, and `anchor \"vpn/leak\"` in /etc/pf.conf before other filter rules";
+            finding.help.push(lines.to_owned());
+        }
+        findings.push(finding);
+        return;
+    };
+    let anchor = format!("{}/leak", pf.anchor);
+    for title in conf.map(|conf| pf_text::leak_problems(conf, &anchor)).unwrap_or_default() {
+        findings.push(one.warning(
+            "leak",
+            title,
+            format!("the rules of the kill switch are in the anchor {anchor}"),
+        ));
+    }
 }

@@ -131,7 +131,7 @@ pub const KEYS: &[Key] = &[
     key("dns.search", Texts, Unset, "domains that are appended to short names"),
     key("dns.backend", Word(&names(&DNS_BACKENDS)), Is("auto"), "service that sets the host's resolvers"),
     key("pf.anchor", Text, Error("add `anchor`"), "anchor of pf(4)"),
-    key("pf.file", Text, Error("add `file`"), "absolute path of the anchor's rules"),
+    key("pf.file", Text, Unset, "absolute path of the anchor's rules"),
     key("nftables.file", Text, Error("add `file`"), "absolute path of rules for nft(8)"),
     key(
         "conntrack",

@@ -1,12 +1,16 @@
 //! Packet filters: loads the nftables tables and pf anchors of a plan with nft(8) and pfctl(8). The rules
 //! themselves are composed by `plan`.
 
+mod leak;
 mod nft;
 mod pf;
+mod states;
 #[cfg(test)]
 mod tests;
 
 use std::{io, os::unix::fs::MetadataExt, path::Path};
+
+pub(super) use self::leak::{kill_states_to, problems as leak_problems};
 
 use super::{
     Cause, Host, Program, ProgramError,

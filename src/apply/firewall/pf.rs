@@ -87,12 +87,12 @@ fn is_ours(host: &mut Host, tun: &str, device: Option<&Device>) -> Result<bool, 
     Ok(found.is_none_or(|link| device.is_some_and(|device| device.name == tun && device.index == link.index)))
 }
 
-fn must(host: &mut Host, args: &[&str], input: Option<&str>) -> Result<(), Cause> {
+pub(super) fn must(host: &mut Host, args: &[&str], input: Option<&str>) -> Result<(), Cause> {
     host.run_successfully(&program(args, input))?;
     Ok(())
 }
 
-fn pfctl(host: &mut Host, args: &[&str], input: Option<&str>) -> Result<Output, ProgramError> {
+pub(super) fn pfctl(host: &mut Host, args: &[&str], input: Option<&str>) -> Result<Output, ProgramError> {
     host.run(&program(args, input))
 }
 

@@ -1,7 +1,7 @@
 //! Continues the ledger of a dead supervisor of the same profile, of which nothing but the kill switch is left.
 
 use super::{Directories, Header, Ledger};
-use crate::{apply::ApplyError, plan::Step};
+use crate::apply::ApplyError;
 
 impl Ledger {
     /// Returns the profile's ledger under a new header, so that a later plan replaces its steps one by one and none is
@@ -18,7 +18,7 @@ impl Ledger {
         let record = &ledger.record;
         let is_here =
             record.header.boot == header.boot && record.header.namespace().same_as(header.namespace());
-        let is_kill_switch = record.entries.iter().all(|entry| matches!(entry.step, Step::Policy(_)));
+        let is_kill_switch = record.entries.iter().all(|entry| entry.step.is_of_kill_switch());
         if !is_here || !is_kill_switch || record.entries.is_empty() || !record.garbled.is_empty() {
             return Ok(None);
         }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
     use crate::{
         apply::ledger::PriorState,
-        plan::{OpenTunStep, Part, PolicyStep},
+        plan::{OpenTunStep, Part, PolicyStep, Step},
     };
 
     fn block(dest: &str) -> Step {

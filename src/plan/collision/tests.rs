@@ -317,3 +317,21 @@ fn every_collision_has_a_sentence_and_a_way_out() {
     let ways = many.ways_out();
     assert!(ways.iter().enumerate().all(|(at, way)| !ways[..at].contains(way)), "{ways:?}");
 }
+
+/// What the host needs of a colliding network passes the kill switch by pf, too.
+#[test]
+fn hosts_that_stay_outside_pass_the_filter() {
+    let mut profile = crate::plan::tests::profile("203.0.113.9");
+    profile.leak = crate::profile::Leak::Block;
+    profile.pf = Some(crate::profile::Pf { anchor: "vpn".to_owned(), file: None });
+    profile.routes = vec![crate::profile::Route::to("10.42.0.0/16".parse().unwrap())];
+    let plan = crate::plan::transport(&profile, crate::platform::Platform::OpenBsd);
+    let way = NextHop::By { gateway: None, dev: "em0".to_owned(), source: None };
+    let outside = vec![("10.42.0.1/32".parse().unwrap(), way)];
+    let plan = plan.around(&Collisions { outside, ..Collisions::default() });
+    let filter = plan.steps.iter().find_map(|step| match step {
+        Step::LeakFilter(filter) => Some(filter.outside.clone()),
+        _ => None,
+    });
+    assert_eq!(filter, Some(vec!["10.42.0.1/32".parse().unwrap()]));
+}

@@ -12,7 +12,7 @@ fn router() -> Profile {
     let password = PasswordSource::Inline(Secret::from("MySecret"));
     let mut profile = Profile::new("vpn".parse().unwrap(), server, "User", password);
     profile.nftables = Some(Nftables { file: "/etc/nftables.vpn".into() });
-    profile.pf = Some(Pf { anchor: "vpn".to_owned(), file: "/etc/pf.conf.vpn".into() });
+    profile.pf = Some(Pf { anchor: "vpn".to_owned(), file: Some("/etc/pf.conf.vpn".into()) });
     profile.nat = true;
     profile
 }

@@ -82,7 +82,7 @@ fn every_key_sets_its_field() {
     );
     assert_eq!((profile.dns.backend, profile.mss), (DnsBackend::Resolvconf, Mss::Bytes(1200)));
     let pf = profile.pf.unwrap();
-    assert_eq!((pf.anchor.as_str(), pf.file), ("vpn", PathBuf::from("/etc/pf.conf.vpn")));
+    assert_eq!((pf.anchor.as_str(), pf.file), ("vpn", Some(PathBuf::from("/etc/pf.conf.vpn"))));
     assert_eq!(profile.nftables.unwrap().file, PathBuf::from("/etc/nftables.vpn"));
     assert_eq!(
         (profile.hooks.up, profile.hooks.down),

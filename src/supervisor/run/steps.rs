@@ -70,6 +70,8 @@ pub(super) struct Steps {
     /// What another program did to the device since the link came up.
     device_changed: Option<String>,
     taken: TakenTraffic,
+    /// Why the kill switch by pf does not block every packet, as of the last link or new route past the tunnel.
+    leak_problems: Vec<String>,
 }
 
 impl Steps {
@@ -91,6 +93,7 @@ impl Steps {
             collisions: CollisionState::default(),
             device_changed: None,
             taken: TakenTraffic::default(),
+            leak_problems: Vec::new(),
         })
     }
 
@@ -130,7 +133,11 @@ impl Steps {
         let transport = plan::transport(planned, Platform::host()).resolve(&facts);
         let transport = self.collisions.around_transport(transport);
         let tun = opened(&mut self.changes)
-            .and_then(|changes| changes.perform(&transport).map(|()| changes.tun()))
+            .and_then(|changes| {
+                changes.perform(&transport)?;
+                changes.pass_device()?;
+                Ok(changes.tun())
+            })
             .map_err(|error| step_failure(Phase::Connect, &error))?;
         let local = self.profile.localbind;
         let options = transport::Options { local, mark: transport.mark().unwrap_or(0) };
@@ -157,6 +164,8 @@ impl Steps {
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
         let collisions = &mut self.collisions;
         let perform = |changes: &mut Changes| {
+            // The device of an external PPP is known only now.
+            changes.pass_device()?;
             let facts = facts(changes, planned, server)?;
             // The routes offered now may include the server, and so may those offered before: the host route
             // is added first and removed last.
@@ -178,7 +187,9 @@ impl Steps {
         };
         opened(&mut self.changes).and_then(perform).map_err(|error| step_failure(Phase::Routes, &error))?;
         (self.without_routes, self.device_changed) = (false, None);
+        self.leak_problems = self.changes.as_mut().map(Changes::leak_filter_problems).unwrap_or_default();
         self.follow_taken_traffic();
+        notes.extend(self.leak_problems.iter().cloned());
         notes.extend(self.collisions.found.warnings());
         Ok(notes)
     }
@@ -262,6 +273,7 @@ impl Steps {
             .chain(found)
             .chain(addresses)
             .chain(self.device_changed.clone())
+            .chain(self.leak_problems.iter().cloned())
             .chain(self.taken.warnings())
     }
 

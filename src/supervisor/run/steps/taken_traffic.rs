@@ -6,8 +6,10 @@ use crate::{plan, platform::Platform};
 /// The routes of other programs that take packets from the tunnel.
 #[derive(Debug, Default)]
 pub(super) struct TakenTraffic {
-    /// The sentence that says how they can be refused.
+    /// The sentence that says how they can be refused, or what refuses them.
     remedy: &'static str,
+    /// Whether pf blocks their packets.
+    is_blocked: bool,
     /// Those that were there when the tunnel came up; `None` before.
     at_up: Option<Vec<String>>,
     /// Those that came later and are there now.
@@ -25,24 +27,39 @@ impl TakenTraffic {
 
     /// Returns warnings for the status, one sentence each.
     pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
-        self.since.iter().map(|route| warning(route, self.remedy))
+        self.since.iter().map(|route| self.warning(route))
     }
-}
 
-fn warning(route: &str, remedy: &str) -> String {
-    format!(
-        "the route {route} takes packets from the tunnel, which leave unencrypted; it was not there at `up`. {remedy}"
-    )
+    fn warning(&self, route: &str) -> String {
+        let leave = if self.is_blocked { "" } else { ", which leave unencrypted" };
+        format!(
+            "the route {route} takes packets from the tunnel{leave}; it was not there at `up`. {}",
+            self.remedy
+        )
+    }
 }
 
 impl Steps {
     /// Reads which routes take packets from the tunnel; logs those that are new.
     pub(super) fn follow_taken_traffic(&mut self) {
         let Some(changes) = &mut self.changes else { return };
-        let now = changes.taken_traffic(&self.profile.exclude, self.collisions.server);
+        let taken = changes.taken_traffic(&self.profile.exclude, self.collisions.server);
+        let (prefixes, now): (Vec<_>, Vec<_>) = taken.into_iter().unzip();
         self.taken.remedy = plan::taken_traffic_remedy(&self.profile, Platform::host());
-        for route in self.taken.update(now) {
-            tracing::warn!("{}", warning(&route, self.taken.remedy));
+        let has_filter = plan::has_leak_filter(&self.profile, Platform::host());
+        let fresh = self.taken.update(now);
+        if !fresh.is_empty() {
+            // pf may have been disabled, or its main ruleset replaced.
+            self.leak_problems = changes.leak_filter_problems();
+            self.taken.is_blocked = has_filter && self.leak_problems.is_empty();
+        }
+        for route in fresh {
+            tracing::warn!("{}", self.taken.warning(&route));
+        }
+        if !prefixes.is_empty()
+            && let Err(error) = changes.end_connections_to(&prefixes)
+        {
+            tracing::warn!("connections past the tunnel: {error}");
         }
     }
 }
