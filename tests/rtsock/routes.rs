@@ -2,7 +2,9 @@
 
 use pptpctl::testing::net::{
     routes::{Hop, Kind, MAIN_TABLE, PROTOCOL, Route},
-    rtsock::{Action, Gateway, Layout, Message, Request, RouteChange, from_route, is_neighbour, to_route},
+    rtsock::{
+        Action, Gateway, Layout, Message, Request, RouteChange, from_route, is_neighbour, refuses, to_route,
+    },
 };
 
 use super::{decode_one, hex, vectors};
@@ -216,4 +218,16 @@ fn refuses_invalid_priority_and_missing_interface() {
         from_route(&Layout::FREEBSD, Action::Add, &route, 0, &|_| None).unwrap_err(),
         "there is no interface tun7"
     );
+}
+
+/// The kernel answers a query by a route that refuses packets as by one to this host: with the loopback interface.
+#[test]
+fn refusal_is_not_this_host() {
+    const UP: u32 = 0x1;
+    const REJECT: u32 = 0x8;
+    const BLACKHOLE: u32 = 0x1000;
+    for layout in [Layout::FREEBSD, Layout::OPENBSD, Layout::NETBSD] {
+        assert!(refuses(&layout, UP | REJECT) && refuses(&layout, UP | BLACKHOLE));
+        assert!(!refuses(&layout, UP) && !refuses(&layout, UP | layout.flags.local));
+    }
 }

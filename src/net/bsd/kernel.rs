@@ -19,7 +19,9 @@ use crate::{
     net::{
         ifreq::{flags_in, mtu_in},
         routes::{Address, Error, Filter, Insert, Link, MAIN_TABLE, Route, RouteTo},
-        rtsock::{Action, Gateway, Message, Request, RouteChange, from_route, is_neighbour, read, to_route},
+        rtsock::{
+            Action, Gateway, Message, Request, RouteChange, from_route, is_neighbour, read, refuses, to_route,
+        },
         rules::Rule,
     },
     os::bsd::{control, sysctl},
@@ -111,6 +113,10 @@ impl Kernel {
             _ => None,
         };
         let loopback = self.flags(&dev).is_ok_and(|flags| flags & LOOPBACK != 0);
+        // A neighbour that does not answer has the flag, too, by its own interface.
+        if loopback && refuses(LAYOUT, answer.flags) {
+            return Err(Error::errno(what, Errno::ENETUNREACH));
+        }
         Ok(RouteTo {
             gateway,
             dev,

@@ -25,6 +25,12 @@ const PROTO1: u32 = 0x8000;
 /// Linux's number for the MTU of a route (RTAX_MTU), used in [`Route::metrics`].
 const METRIC_MTU: u16 = 2;
 
+/// Returns whether packets are refused by a route of the loopback interface with these flags; otherwise it leads to this host.
+#[must_use]
+pub const fn refuses(layout: &Layout, flags: u32) -> bool {
+    flags & (REJECT | BLACKHOLE) != 0 && flags & layout.flags.local == 0
+}
+
 /// Converts a route message. Returns `None` for table entries that are not routes (neighbours, clones,
 /// broadcast addresses), for others' routes that are down, and for other address families. `main` is the table
 /// of this process, `names` returns the name of an interface by index.

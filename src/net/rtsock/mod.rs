@@ -20,7 +20,7 @@ mod request;
 
 pub use self::{
     address::Gateway,
-    convert::{from_route, is_neighbour, to_route},
+    convert::{from_route, is_neighbour, refuses, to_route},
     layout::{Field, Layout},
     message::{
         Action, AddressChange, Interface, InterfaceChange, LinkState, MalformedMessage, Message, RouteChange,
