@@ -23,7 +23,7 @@ use crate::{load::Cell, world::World};
 
 /// Hidden argument that makes this program the copy loop.
 pub const FLOOR: &str = "__floor";
-const CLASSIC: &str = "/usr/sbin/pptp";
+pub const CLASSIC: &str = "/usr/sbin/pptp";
 const FLOOR_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
 /// Limit for the exit of a program.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -51,10 +51,9 @@ pub struct Engine {
 
 impl Engine {
     /// Starts a program and waits until its call is up.
-    pub fn start(program: Program, sync: bool, world: &World) -> Self {
+    pub fn start(program: Program, path: &str, sync: bool, world: &World) -> Self {
         let host = 1 + 2 * u8::from(sync) + u8::from(program == Program::Classic);
         let address = Ipv4Addr::new(192, 0, 2, host);
-        let path = if program == Program::Ours { env!("CARGO_BIN_EXE_pptp") } else { CLASSIC };
         let address_word = address.to_string();
         let mut arguments = vec![address_word.as_str(), "--nolaunchpppd", "--loglevel", "0"];
         arguments.extend(sync.then_some("--sync"));

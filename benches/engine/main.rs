@@ -4,6 +4,8 @@
 //! cargo bench --bench engine                    five rounds, about six minutes
 //! cargo bench --bench engine -- --rounds 9      more of them
 //! cargo bench --bench engine -- --only async    cells with this word in their name
+//! cargo bench --bench engine -- --program PATH  another build of pptp
+//! cargo bench --bench engine -- --classic PATH  another build instead of the classic program, to compare two of them
 //! ```
 //!
 //! Needs root, Debian's pptp-linux, and an otherwise idle machine. It makes its own namespaces (network,
@@ -71,19 +73,23 @@ fn main() {
     if !words.iter().any(|word| word == "--bench") {
         return println!("a measurement: cargo bench --bench engine");
     }
+    let paths = [
+        after("--program").map_or(env!("CARGO_BIN_EXE_pptp"), String::as_str),
+        after("--classic").map_or(engine::CLASSIC, String::as_str),
+    ];
     // Three times the normal time: a busy machine is slow, not stuck.
     let runs = u32::try_from(rounds * 3 * Cell::all().len()).unwrap();
     let limit = Duration::from_secs(60) + 3 * runs * (WARM_UP + DURATION);
-    world::inside(limit, |world| measure(world, rounds, only));
+    world::inside(limit, |world| measure(world, paths, rounds, only));
 }
 
-fn measure(world: &world::World, rounds: usize, only: &str) {
+fn measure(world: &world::World, paths: [&str; 2], rounds: usize, only: &str) {
     let cells: Vec<Cell> = Cell::all().into_iter().filter(|cell| cell.to_string().contains(only)).collect();
     let mut engines: Vec<Engine> = Vec::new();
     for sync in [false, true] {
-        for program in [Program::Ours, Program::Classic] {
+        for (program, path) in [Program::Ours, Program::Classic].into_iter().zip(paths) {
             if cells.iter().any(|cell| cell.sync == sync) {
-                engines.push(Engine::start(program, sync, world));
+                engines.push(Engine::start(program, path, sync, world));
             }
         }
     }

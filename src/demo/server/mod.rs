@@ -45,7 +45,7 @@ use crate::{
 };
 
 /// Most control connections at a time.
-const MOST_CONNECTIONS: usize = 64;
+const MOST_CONNECTIONS: usize = 1024;
 
 struct Server {
     config: ServerConfig,

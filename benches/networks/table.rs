@@ -1,0 +1,84 @@
+//! Medians, their spread, and a picture.
+
+use std::fmt::Write;
+
+/// The smallest value, the median and the largest.
+#[derive(Clone, Copy, Debug)]
+pub struct Spread {
+    pub low: f64,
+    pub median: f64,
+    pub high: f64,
+}
+
+impl Spread {
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let middle = values.len() / 2;
+        let median = if values.len() % 2 == 1 {
+            values[middle]
+        } else {
+            f64::midpoint(values[middle - 1], values[middle])
+        };
+        Self { low: values[0], median, high: values[values.len() - 1] }
+    }
+
+    /// Returns the median and, in brackets, the smallest and the largest value.
+    pub fn show(&self, digits: usize) -> String {
+        let Self { low, median, high } = self;
+        format!("{median:.digits$} ({low:.digits$} to {high:.digits$})")
+    }
+}
+
+/// Returns the machine's load: the average of the last minute.
+pub fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap();
+    text.split_whitespace().next().unwrap().to_owned()
+}
+
+/// One bar of a picture: its text, and its value with the spread.
+pub type Bar = (String, Spread);
+
+/// Returns a picture (SVG) of bars in groups; the line at 1 is what they are compared with.
+pub fn svg(title: &str, groups: &[(String, Vec<Bar>)]) -> String {
+    const WIDTH: usize = 640;
+    const LEFT: usize = 200;
+    const SCALE: f64 = 300.0;
+    const ROW: usize = 22;
+    let rows: usize = groups.iter().map(|(_, bars)| bars.len() + 1).sum();
+    let height = 60 + rows * ROW;
+    let mut text = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" \
+         font-size=\"12\">\n<title>{title}</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
+         <text x=\"10\" y=\"24\" font-size=\"14\">{title}</text>\n"
+    );
+    let x = |value: f64| LEFT as f64 + SCALE * value.clamp(0.0, 1.4);
+    let mut y = 40;
+    for (name, bars) in groups {
+        writeln!(text, "<text x=\"10\" y=\"{}\" font-weight=\"bold\">{name}</text>", y + 15).unwrap();
+        y += ROW;
+        for (number, (name, Spread { low, median, high })) in bars.iter().enumerate() {
+            let colour = ["#4a7ebb", "#bb6a4a", "#5a9a5a"][number % 3];
+            writeln!(
+                text,
+                "<text x=\"30\" y=\"{}\">{name}</text><rect x=\"{LEFT}\" y=\"{}\" width=\"{:.0}\" height=\"14\" \
+                 fill=\"{colour}\"/><path d=\"M{:.0} {}H{:.0}\" stroke=\"#222\"/><text x=\"{:.0}\" y=\"{}\">{median:.2}\
+                 </text>",
+                y + 13,
+                y + 2,
+                x(*median) - LEFT as f64,
+                x(*low),
+                y + 9,
+                x(*high),
+                x(*high) + 6.0,
+                y + 13,
+            )
+            .unwrap();
+            y += ROW;
+        }
+    }
+    let one = x(1.0);
+    writeln!(text, "<path d=\"M{one:.0} 36V{y}\" stroke=\"#888\" stroke-dasharray=\"4 3\"/>\n</svg>")
+        .unwrap();
+    text
+}
