@@ -34,6 +34,7 @@ fn help_and_version() {
         "check",
         "doctor",
         "logs",
+        "capture",
         "report",
         "import",
         "recover",
@@ -62,6 +63,8 @@ fn invalid_command_line_exits_with_2() {
         &["completions", "tcsh"],
         &["init"],
         &["init", "new", "--route", "10.0.0.0/8", "--default"],
+        &["capture", "t-split"],
+        &["capture", "t-split", "/x", "--limit", "1K"],
         &["init", "new", "--password-file", "/x", "--password-stdin"],
     ] {
         assert_eq!(cli.run(wrong), 2, "{wrong:?}");
@@ -296,6 +299,7 @@ fn commands_that_need_root_exit_with_4() {
         &["restart", "t-split"],
         &["reload", "t-split"],
         &["init", "new"],
+        &["capture", "t-split", "/nowhere/file"],
     ] {
         assert_eq!(cli.run(command), 4, "{command:?}");
     }

@@ -72,12 +72,13 @@ fn has(shell: &str) -> bool {
 
 /// The command lines to complete, each with what every shell offers, and nothing else that begins in the same way.
 const CASES: &[(&str, &[&str])] = &[
-    ("pptpctl re", &["recover", "reload", "restart"]),
+    ("pptpctl re", &["recover", "reload", "report", "restart"]),
     ("pptpctl st", &["start", "status", "stop"]),
     ("pptpctl up of", &["office", "office-2"]),
     ("pptpctl start h", &["home"]),
     ("pptpctl restart office-", &["office-2"]),
     ("pptpctl status --json h", &["home"]),
+    ("pptpctl capture --wait h", &["home"]),
     ("pptpctl up --dry", &["--dry-run"]),
     ("pptpctl check --platform open", &["openbsd"]),
     ("pptpctl completions z", &["zsh"]),

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use super::import::Import;
+use super::{capture::Capture, import::Import};
 use crate::platform::Platform;
 
 /// PPTP tunnels by name: brings them up, keeps them up, restores the host.
@@ -128,6 +128,8 @@ pub enum Command {
         #[arg(long, short)]
         follow: bool,
     },
+    /// Write what passes between this host and the server to a pcapng file
+    Capture(Capture),
     /// Write a file for a bug report about a tunnel, without passwords, with names and addresses replaced
     Report {
         /// The profile

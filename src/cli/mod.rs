@@ -7,6 +7,7 @@ pub mod args;
 mod ask;
 mod autostart;
 mod batches;
+mod capture;
 mod check;
 mod completions;
 mod demo;
@@ -87,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Check { platform, json } => check::main(config, *platform, *json),
         Command::Doctor { name, dial, json } => doctor::main(config, name.as_deref(), *dial, *json),
         Command::Logs { name, follow } => logs::main(name, *follow),
+        Command::Capture(capture) => capture::main(config, capture),
         Command::Report { name, output } => report::main(config, name, output.as_deref()),
         Command::Import(import) => import::main(config, import),
         Command::Recover { json } => recover::main(*json),

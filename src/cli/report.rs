@@ -4,6 +4,7 @@
 
 mod encodings;
 mod gather;
+mod kind;
 mod patterns;
 mod profile;
 mod redact;

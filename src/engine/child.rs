@@ -7,6 +7,7 @@
 
 mod outgoing;
 mod pty;
+mod tap;
 
 use std::{
     io,
@@ -16,6 +17,7 @@ use std::{
 
 use self::outgoing::Outgoing;
 use super::{
+    capture::{Capture, record::Kind},
     message::{FromEngine, Statistics, ToEngine, plain},
     session::{Session, SessionEvent},
     spec::Spec,
@@ -58,10 +60,12 @@ pub fn main(loglevel: u8) -> io::Result<()> {
     let jail = jail::path(&platform::control_dir(), "engine");
     privileges::drop_all(Files::Nothing(&jail))?;
     privileges::kill_on_parent_exit();
-    let Some((spec, descriptors)) = receive_start(&channel)? else { return Ok(()) };
+    let Some((spec, descriptors, capture)) = receive_start(&channel)? else { return Ok(()) };
     let Some(password) = receive_password(&channel)? else { return Ok(()) };
     let [tcp, gre, tun] = descriptors;
-    Engine::new(spec, password, channel, tcp, gre, tun)?.run()
+    let mut engine = Engine::new(spec, password, channel, tcp, gre, tun)?;
+    engine.outgoing.capture = capture;
+    engine.run()
 }
 
 struct Engine {
@@ -145,10 +149,11 @@ impl Engine {
         loop {
             self.flush(Instant::now());
             self.send_events()?;
+            self.flush_capture();
             if self.ended {
                 return Ok(());
             }
-            let [channel, tcp, gre, tun] = self.wait()?;
+            let [channel, tcp, gre, tun, _capture] = self.wait()?;
             let now = Instant::now();
             if channel && !self.handle_messages(now)? {
                 // The supervisor is gone: the tunnel has no owner any more.
@@ -172,7 +177,7 @@ impl Engine {
     }
 
     /// Waits until the channel, TCP, GRE or the tun device is ready, or a timeout is due.
-    fn wait(&self) -> io::Result<[bool; 4]> {
+    fn wait(&self) -> io::Result<[bool; 5]> {
         let deadline = earliest([self.tcp.next_timeout(), self.session.next_timeout()]);
         wait::until(
             [
@@ -180,6 +185,7 @@ impl Engine {
                 self.tcp.interest(self.session.tcp_output()),
                 Some((self.gre.as_fd(), Interest::Readable)),
                 self.tun_interest().map(|interest| (self.tun.as_fd(), interest)),
+                self.outgoing.capture.as_ref().and_then(Capture::pending).map(|fd| (fd, Interest::Writable)),
             ],
             deadline.map(|(at, _)| at),
         )
@@ -212,6 +218,10 @@ impl Engine {
                         self.say(&FromEngine::Statistics(self.statistics()))?;
                         // For the next answer.
                         self.session.measure(now);
+                    }
+                    ToEngine::Capture { inner } => {
+                        self.outgoing.capture = Some(capture(message.descriptors, inner)?);
+                        self.capture_connection();
                     }
                     ToEngine::Start(_) => return Err(io::Error::other("started twice")),
                 },
@@ -250,11 +260,17 @@ impl Engine {
                 let from = transport::local_address(&self.tcp)
                     .map_or_else(String::new, |address| format!(" from {address}"));
                 self.session.connected(now, format!("{}{from}", self.server));
+                self.capture_connection();
             }
             Some(TcpEvent::Connected(Err(error))) => {
                 self.session.fail(now, verdict::of_connect(self.server, &error));
             }
-            Some(TcpEvent::Input(bytes)) => self.session.tcp_input(now, bytes),
+            Some(TcpEvent::Input(bytes)) => {
+                if let Some(capture) = &mut self.outgoing.capture {
+                    capture.add(Kind::ControlIn, bytes);
+                }
+                self.session.tcp_input(now, bytes);
+            }
             Some(TcpEvent::Closed(error)) => {
                 if let Some(error) = error {
                     tracing::info!("control connection: {error}");
@@ -271,10 +287,16 @@ impl Engine {
             outgoing::follow_path(&error, &self.gre, &mut self.session);
             return;
         }
-        let Self { session, tun, incoming, packets, io, .. } = self;
+        let Self { session, tun, incoming, packets, io, outgoing, .. } = self;
         session
             .expect_gre(incoming.datagrams().filter_map(transport::strip_ip_header).map(|packet| &*packet));
         for datagram in incoming.datagrams() {
+            if let Some(capture) = &mut outgoing.capture {
+                let is_ipv4 =
+                    tap::receive(capture, session, now, datagram, &mut |ip| packets.send(&*tun, ip));
+                io.not_ipv4 += u64::from(!is_ipv4);
+                continue;
+            }
             let Some(packet) = transport::strip_ip_header(datagram) else {
                 io.not_ipv4 += 1;
                 continue;
@@ -296,7 +318,10 @@ impl Engine {
                 if outgoing.batch.is_full() {
                     outgoing.send(gre, session);
                 }
-                outgoing.batch.push(|out| session.tun_input(now, ip, out));
+                match &mut outgoing.capture {
+                    None => outgoing.batch.push(|out| session.tun_input(now, ip, out)),
+                    Some(capture) => outgoing.batch.push(|out| tap::send(capture, session, now, ip, out)),
+                };
             }
         });
         if let Err(error) = received {
@@ -316,8 +341,13 @@ impl Engine {
             self.session.fail(now, waited);
         }
         if log_due(self.session.next_timeout(), now) {
-            let Self { session, tun, packets, .. } = self;
-            session.handle_timeout(now, &mut |ip| packets.send(&*tun, ip));
+            let Self { session, tun, packets, outgoing, .. } = self;
+            session.handle_timeout(now, &mut |ip| {
+                if let Some(capture) = &mut outgoing.capture {
+                    capture.add(Kind::InnerIn, ip);
+                }
+                packets.send(&*tun, ip);
+            });
             packets.flush(&*tun);
         }
     }
@@ -335,7 +365,12 @@ impl Engine {
         self.session.after(now);
         self.write_pty();
         match self.tcp.write(self.session.tcp_output()) {
-            Ok(size) => self.session.tcp_sent(size),
+            Ok(size) => {
+                if let Some(capture) = self.outgoing.capture.as_mut().filter(|_| size > 0) {
+                    capture.add(Kind::ControlOut, self.session.tcp_output().get(..size).unwrap_or_default());
+                }
+                self.session.tcp_sent(size);
+            }
             Err(_) => self.session.tcp_closed(now),
         }
     }
@@ -347,6 +382,7 @@ impl Engine {
     /// Sends the session's events to the supervisor.
     fn send_events(&mut self) -> io::Result<()> {
         while let Some(event) = self.session.poll_event() {
+            self.capture_event(&event);
             match event {
                 SessionEvent::Phase(phase, detail) => self.say(&FromEngine::Phase { phase, detail })?,
                 SessionEvent::Offers(offers) => self.say(&FromEngine::Offers(offers))?,
@@ -394,14 +430,32 @@ impl Engine {
     }
 }
 
-fn receive_start(channel: &Channel) -> io::Result<Option<(Spec, [OwnedFd; 3])>> {
-    let Some(message) = channel.receive(true)? else { return Ok(None) };
-    let ToEngine::Start(spec) = serde_json::from_slice(&message.bytes)? else {
+/// What an engine receives first: the descriptors are TCP, GRE, tun.
+type Beginning = (Spec, [OwnedFd; 3], Option<Capture>);
+
+/// Receives the start, and the socket of a capture if one comes before it.
+fn receive_start(channel: &Channel) -> io::Result<Option<Beginning>> {
+    let Some(mut message) = channel.receive(true)? else { return Ok(None) };
+    let mut first = serde_json::from_slice(&message.bytes)?;
+    let mut captured = None;
+    if let ToEngine::Capture { inner } = first {
+        captured = Some(capture(message.descriptors, inner)?);
+        let Some(next) = channel.receive(true)? else { return Ok(None) };
+        first = serde_json::from_slice(&next.bytes)?;
+        message = next;
+    }
+    let ToEngine::Start(spec) = first else {
         return Err(io::Error::other("the first message is not a start"));
     };
     let descriptors = <[OwnedFd; 3]>::try_from(message.descriptors)
         .map_err(|got| io::Error::other(format!("{} descriptors instead of 3", got.len())))?;
-    Ok(Some((*spec, descriptors)))
+    Ok(Some((*spec, descriptors, captured)))
+}
+
+/// Begins a capture to the socket that came with the message.
+fn capture(descriptors: Vec<OwnedFd>, inner: bool) -> io::Result<Capture> {
+    let sink = descriptors.into_iter().next();
+    sink.map(|sink| Capture::new(sink, inner)).ok_or_else(|| io::Error::other("a capture without a socket"))
 }
 
 fn receive_password(channel: &Channel) -> io::Result<Option<Secret>> {

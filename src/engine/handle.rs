@@ -176,6 +176,17 @@ impl Engine {
         ChildHandle::start(ENGINE, &spec.name, spec.loglevel).map(Self)
     }
 
+    /// Sends the socket of a capture without blocking; returns whether it was accepted. Before [`Engine::dial`], or later
+    /// where an engine may still receive a descriptor then.
+    pub fn capture(&self, sink: BorrowedFd<'_>, inner: bool) -> bool {
+        let message = serde_json::to_vec(&ToEngine::Capture { inner }).map_err(io::Error::other);
+        let sent = message.and_then(|message| self.0.channel.try_send_with(&message, &[sink]));
+        if let Err(error) = &sent {
+            tracing::debug!(%error, "no capture");
+        }
+        sent.is_ok()
+    }
+
     /// Sends the spec, the descriptors and the password. Does not wait for the connection.
     ///
     /// # Errors

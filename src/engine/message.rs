@@ -31,6 +31,12 @@ pub enum ToEngine {
     Query,
     /// Answer with [`FromEngine::Alive`].
     Alive,
+    /// Write what passes to the socket that the message carries, for `pptpctl capture`; before [`ToEngine::Start`], or
+    /// later.
+    Capture {
+        /// Whether IP packets of the tunnel are captured, too.
+        inner: bool,
+    },
     /// The network under the tunnel may have changed: check at once whether the server still answers, and end
     /// if it does not.
     Probe,

@@ -8,6 +8,7 @@
 //! everything that can go wrong.
 
 pub mod bridge;
+pub mod capture;
 pub mod child;
 pub mod handle;
 pub mod inform;

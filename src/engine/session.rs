@@ -12,6 +12,7 @@
 mod call;
 mod early;
 mod evidence;
+mod fate;
 #[cfg(any(feature = "fuzzing", test))]
 pub mod fuzz;
 mod liveness;

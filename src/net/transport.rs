@@ -133,6 +133,11 @@ pub fn start_connect(socket: impl AsFd, server: SocketAddrV4) -> io::Result<()> 
     }
 }
 
+/// Returns the local address and port of a connected socket.
+pub fn local_end(socket: impl AsFd) -> Option<SocketAddrV4> {
+    SockRef::from(&socket.as_fd()).local_addr().ok()?.as_socket_ipv4()
+}
+
 /// Returns the local address of a socket, if it has one.
 #[must_use]
 pub fn local_address(socket: impl AsFd) -> Option<Ipv4Addr> {

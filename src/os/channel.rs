@@ -69,6 +69,14 @@ impl Channel {
         self.send_message(bytes, &[], false)
     }
 
+    /// Does the same with descriptors.
+    ///
+    /// # Errors
+    /// As [`Channel::try_send`].
+    pub fn try_send_with(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.send_message(bytes, descriptors, false)
+    }
+
     fn send_message(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>], wait: bool) -> io::Result<()> {
         if bytes.len() > MAX_MESSAGE || bytes.is_empty() || descriptors.len() > rights::MAX_DESCRIPTORS {
             return Err(nix::errno::Errno::EMSGSIZE.into());

@@ -9,6 +9,7 @@
 
 mod answers;
 mod attempt;
+mod capture;
 pub(super) mod child_events;
 pub(super) mod children;
 mod control_files;
@@ -322,6 +323,8 @@ impl Supervisor {
                 }
             }
             Action::Dial(server) => {
+                // A capture that was asked for meanwhile has the dial from its beginning.
+                self.serve();
                 if let Err(failure) = self.dial(server) {
                     self.handle(Input::DialFailed(failure));
                 }

@@ -8,6 +8,7 @@
 #![expect(clippy::print_stdout, reason = "the output of `up` shows the cause of a failure")]
 
 mod at_terminal;
+mod capture;
 mod collisions;
 mod control_files;
 mod control_group;

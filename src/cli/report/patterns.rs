@@ -7,7 +7,7 @@ use std::{
     ops::Range,
 };
 
-use super::redact::Kind;
+use super::kind::Kind;
 
 /// A part of a text that is replaced.
 pub(super) type Span = (Range<usize>, Kind);

@@ -4,7 +4,10 @@ use std::{io, os::fd::OwnedFd, time::Instant};
 
 use super::{BATCH, DATAGRAM};
 use crate::{
-    engine::session::Session,
+    engine::{
+        capture::{Capture, record::Kind},
+        session::Session,
+    },
     os::{batch::Batch, path_mtu},
 };
 
@@ -15,11 +18,13 @@ pub(super) struct Outgoing {
     pub errors: u64,
     /// Last error of the GRE socket; explains why no packet arrives.
     pub last_error: Option<String>,
+    /// The capture that is on.
+    pub capture: Option<Capture>,
 }
 
 impl Outgoing {
     pub fn new() -> Self {
-        Self { batch: Batch::new(BATCH, DATAGRAM), errors: 0, last_error: None }
+        Self { batch: Batch::new(BATCH, DATAGRAM), errors: 0, last_error: None, capture: None }
     }
 
     /// Sends the packets that wait.
@@ -27,13 +32,26 @@ impl Outgoing {
         if self.batch.filled() == 0 {
             return;
         }
+        self.capture_batch();
         let Err(error) = self.batch.send(gre) else { return session.gre_sent() };
+        if let Some(capture) = &mut self.capture {
+            capture.note(format_args!("not all packets before were sent: {error}"));
+        }
         self.errors += 1;
         session.gre_refused(Instant::now(), &error);
         follow_path(&error, gre, session);
         // A full send queue is ordinary congestion.
         if !matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN)) {
             self.note(&error);
+        }
+    }
+
+    /// Captures the packets that wait.
+    pub fn capture_batch(&mut self) {
+        if let Some(capture) = &mut self.capture {
+            for packet in self.batch.datagrams() {
+                capture.add(Kind::GreOut, packet);
+            }
         }
     }
 

@@ -35,12 +35,16 @@ impl Engine {
     }
 
     fn frames_from_pty(&mut self, now: Instant, bytes: &[u8]) {
-        let Self { session, outgoing: Outgoing { batch, errors, .. }, gre, .. } = self;
+        let Self { session, outgoing, gre, .. } = self;
         session.pty_input(now, bytes, |header, frame| {
-            if batch.is_full() && batch.send(&*gre).is_err() {
-                *errors += 1;
+            if outgoing.batch.is_full() {
+                outgoing.capture_batch();
+                let Outgoing { batch, errors, .. } = &mut *outgoing;
+                if batch.send(&*gre).is_err() {
+                    *errors += 1;
+                }
             }
-            batch.push_parts(header, frame);
+            outgoing.batch.push_parts(header, frame);
         });
     }
 

@@ -83,6 +83,7 @@ fn to_engine() -> impl Strategy<Value = ToEngine> {
         1 => Just(()).prop_map(|()| ToEngine::Query),
         1 => Just(()).prop_map(|()| ToEngine::Alive),
         1 => Just(()).prop_map(|()| ToEngine::Probe),
+        1 => any::<bool>().prop_map(|inner| ToEngine::Capture { inner }),
         8 => spec().prop_map(|spec| ToEngine::Start(Box::new(spec))),
     ]
 }

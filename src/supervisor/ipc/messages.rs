@@ -31,6 +31,11 @@ pub enum Request {
         #[serde(default, rename = "dry-run", skip_serializing_if = "std::ops::Not::not")]
         dry_run: bool,
     },
+    /// Answered by [`Response::Capture`], after which the engine writes records to the client.
+    Capture {
+        /// Whether IP packets of the tunnel are captured, too.
+        inner: bool,
+    },
 }
 
 /// An answer: one line of JSON.
@@ -46,6 +51,11 @@ pub enum Response {
     },
     /// The result of a reload.
     Reload(Box<Reloaded>),
+    /// A capture is on.
+    Capture {
+        /// It begins with the next dial.
+        from_next_dial: bool,
+    },
     /// The request was not understood or not allowed, for this reason.
     Refused(String),
 }

@@ -1,6 +1,7 @@
 //! Communication with a supervisor: the control socket (client, server and messages), the progress reports
 //! that a waiting `up` reads, and the lock that identifies the supervisor's process.
 
+pub mod capture;
 pub mod client;
 mod connection;
 pub mod events;

@@ -159,6 +159,18 @@ impl Control {
             .collect()
     }
 
+    /// Returns the clients that have asked for a capture, which no longer wait for an answer, each with whether it has
+    /// asked for the packets in the tunnel.
+    pub fn take_captures(&mut self) -> Vec<(UnixStream, bool)> {
+        let mut taken = Vec::new();
+        for client in self.clients.extract_if(.., |one| matches!(one.pending, Some(Request::Capture { .. })))
+        {
+            let inner = matches!(client.pending, Some(Request::Capture { inner: true }));
+            taken.push((client.into_stream(), inner));
+        }
+        taken
+    }
+
     fn has_room(&self) -> bool {
         self.clients.len() < MAX_CLIENTS || self.clients.iter().any(|client| client.pending.is_none())
     }

@@ -20,7 +20,7 @@ impl Supervisor {
                 // One query serves all clients that ask while it is pending.
                 Request::Status if self.children.query() => {}
                 Request::Status => self.answer_status(None),
-                Request::Subscribe { .. } => {}
+                Request::Subscribe { .. } | Request::Capture { .. } => {}
                 Request::Reload { redial, dry_run } => {
                     let result = self.reload(redial, dry_run);
                     self.control.answer(request, &Response::Reload(Box::new(result)));
@@ -30,6 +30,7 @@ impl Supervisor {
         for (stream, interval) in self.control.take_subscribers() {
             self.report.subscribers.add(stream, interval, Instant::now());
         }
+        self.serve_captures();
     }
 
     /// Sends `statistics` to the subscribers that are due, as soon as the engine has sent its counters.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    capture::CaptureSink,
     engine_watch::{Due, EngineWatch, dial_limit},
     external_ppp::{External, Found},
     internal,
@@ -69,6 +70,8 @@ pub(in crate::supervisor) struct Children {
     query_due: Option<Instant>,
     /// Whether the engine runs; of the last engine if there is none now.
     watch: Option<EngineWatch>,
+    /// The client of a capture.
+    pub(super) capture: Option<CaptureSink>,
     password: Secret,
     profile: Rc<Profile>,
 }
@@ -83,6 +86,7 @@ impl Children {
             due: None,
             query_due: None,
             watch: None,
+            capture: None,
             password,
             profile,
         }
@@ -151,6 +155,9 @@ impl Children {
         };
         let not_started = |error: io::Error| format!("the engine does not start: {error}");
         let engine = Engine::start(&spec).map_err(|error| internal(&not_started(error)))?;
+        if let Some(sink) = &self.capture {
+            engine.capture(sink.as_fd(), sink.inner);
+        }
         let (tcp, gre) = (sockets.tcp.as_fd(), sockets.gre.as_fd());
         let dialed = engine.dial(spec, &password, tcp, gre, device.as_fd());
         self.child = Child::Engine(engine);
@@ -169,6 +176,16 @@ impl Children {
             Child::Engine(engine) => Some(engine.process().pid()),
             Child::None | Child::Lookup(_) => None,
         }
+    }
+
+    /// Captures from now on, or from the next dial if the running engine is not to get a descriptor any more.
+    pub(super) fn begin_capture(&mut self, sink: CaptureSink, reaches_running: bool) {
+        if let Child::Engine(engine) = &self.child
+            && reaches_running
+        {
+            engine.capture(sink.as_fd(), sink.inner);
+        }
+        self.capture = Some(sink);
     }
 
     /// Returns whether this attempt has an external PPP.
