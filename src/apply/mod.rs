@@ -27,6 +27,7 @@ mod local_networks;
 mod observe;
 mod on_link;
 mod others;
+mod pause;
 mod pidfile;
 mod policy_routing;
 pub mod ppp_daemon;

@@ -77,6 +77,7 @@ pub(super) fn verbs(step: &Step) -> &dyn Perform {
         Step::Ppp(step) => step,
         Step::Policy(step) => step,
         Step::LeakFilter(step) => step,
+        Step::Pause(step) => step,
         Step::Firewall(step) => step,
         Step::Dns(step) => step,
         Step::Hook(step) => step,

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use super::{capture::Capture, import::Import};
+use super::{capture::Capture, import::Import, pause};
 use crate::platform::Platform;
 
 /// PPTP tunnels by name: brings them up, keeps them up, restores the host.
@@ -53,6 +53,17 @@ pub enum Command {
     Restart(Restart),
     /// Read the profile of a tunnel again, and apply what can change while the tunnel is up
     Reload(Reload),
+    /// With leak = "block": let the login page of a captive portal through for a bounded time
+    Pause {
+        /// The profile
+        name: String,
+        /// Length of the pause, such as 10m or 90s, at most 30m
+        #[arg(long = "for", value_name = "TIME", default_value = "5m", value_parser = pause::seconds)]
+        length: u32,
+        /// End the pause now
+        #[arg(long, conflicts_with = "length")]
+        end: bool,
+    },
     /// Print the state of all tunnels, or the details of one
     Status {
         /// The profile

@@ -181,7 +181,7 @@ fn running(former: &Profiles, now: &Profiles) -> Vec<String> {
         };
         is_changed(former.get(name).ok()?, profile).then(|| {
             format!(
-                "{name} is running with its former settings: `pptpctl restart {name}` applies the new ones"
+                "{name} is running with its former settings: `pptpctl reload {name}` applies the new ones"
             )
         })
     };

@@ -26,6 +26,7 @@ mod live;
 mod logs;
 mod metrics;
 mod output;
+mod pause;
 mod put;
 mod recover;
 mod reload;
@@ -79,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Down { name, json, .. } => down::main(config, name.as_deref(), *json),
         Command::Restart(restart) => restart::main(config, restart),
         Command::Reload(reload) => reload::main(config, reload),
+        Command::Pause { name, length, end } => pause::main(name, *length, *end),
         Command::Status { name, json } => status::main(config, name.as_deref(), *json),
         Command::Events { name, interval } => events::main(config, name.as_deref(), *interval),
         Command::Metrics { textfile } => metrics::main(config, textfile.as_deref()),
@@ -103,6 +105,7 @@ pub fn main() -> ExitCode {
         | Command::Init(_)
         | Command::Edit { .. }
         | Command::Restart(_)
+        | Command::Pause { .. }
         | Command::Reload(Reload { dry_run: false, .. })
         | Command::Recover { .. } => code.into(),
         _ => output::unless_lost(code).into(),

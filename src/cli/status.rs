@@ -261,6 +261,16 @@ fn show(status: &Status) {
         1 => field("reconnected", "once".to_owned()),
         more => field("reconnected", format!("{more} times")),
     }
+    if let Some(left) = status.pause_left {
+        let left = duration(left);
+        field(
+            "paused",
+            format!(
+                "names and web pages pass outside the tunnel for {left}; `pptpctl pause {} --end`",
+                status.name
+            ),
+        );
+    }
     for warning in &status.warnings {
         field("warning", warning.clone());
     }

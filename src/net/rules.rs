@@ -32,6 +32,9 @@ pub struct Rule {
     /// Destination port of the packet.
     #[serde(default)]
     pub port: Option<u16>,
+    /// Only packets that this host sends itself (`iif lo`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_this_host: bool,
     /// Ignores routes of the table with a prefix length up to this one.
     #[serde(default)]
     pub suppress_prefix: Option<u32>,
@@ -56,6 +59,7 @@ impl Rule {
             to: None,
             ip_protocol: None,
             port: None,
+            of_this_host: false,
             suppress_prefix: None,
             table,
             protocol: super::routes::PROTOCOL,
@@ -99,6 +103,9 @@ impl fmt::Display for Rule {
         }
         if let Some(mark) = self.mark {
             write!(f, " fwmark {mark:#x}")?;
+        }
+        if self.of_this_host {
+            f.write_str(" iif lo")?;
         }
         if let Some(number) = self.ip_protocol {
             write!(f, " ipproto {}", protocol_name(number))?;

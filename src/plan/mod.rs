@@ -26,6 +26,8 @@ mod kind;
 mod leak_filter;
 mod local_space;
 mod notation;
+mod pause;
+mod pause_plan;
 mod peer_routes;
 mod policy_routing;
 mod ppp_daemon;
@@ -57,6 +59,8 @@ pub use self::{
     kind::Key,
     leak_filter::{LEAK_LABEL, LeakFilterStep, is_leak_anchor},
     local_space::{ConnectedNetworks, LINK_LOCAL_IPV6},
+    pause::{LONGEST as LONGEST_PAUSE, PORTS as PAUSE_PORTS, PauseStep},
+    pause_plan::{pause, pause_refusal},
     peer_routes::with_offered_routes,
     policy_routing::{FIRST_TABLE, PolicyRule, PolicyStep, SLOTS},
     ppp_daemon::{Daemon, PppStep, link_name},
@@ -75,6 +79,8 @@ pub enum Part {
     Transport,
     /// When the link is up.
     Network,
+    /// While the kill switch is paused.
+    Pause,
 }
 
 /// Ordered, reversible steps.

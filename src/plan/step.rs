@@ -11,6 +11,7 @@ use super::{
     hook::HookStep,
     kind::{Key, StepKind, StepTraits},
     leak_filter::LeakFilterStep,
+    pause::PauseStep,
     policy_routing::PolicyStep,
     ppp_daemon::PppStep,
     route::{HostRouteStep, RemoveDefaultStep, RouteStep},
@@ -72,6 +73,8 @@ steps! {
     Policy(PolicyStep),
     /// The kill switch by pf.
     LeakFilter(LeakFilterStep),
+    /// A pause of the kill switch.
+    Pause(PauseStep),
     /// Rules of the packet filter.
     Firewall(FirewallStep),
     /// The host's resolvers.

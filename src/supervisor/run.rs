@@ -19,6 +19,7 @@ pub(super) mod external_ppp;
 pub(super) mod firewall_watch;
 mod forgeable;
 mod network_watch;
+mod pause;
 mod reload;
 mod resolver_files;
 mod resolver_watch;
@@ -140,6 +141,7 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
         watchdog: systemd::Watchdog::of_environment(profile.hooks.longest()),
         restrictions,
         broken: None,
+        pause: None,
         reload: Reload { source, started: profile.clone() },
         profile,
     };
@@ -169,6 +171,8 @@ struct Supervisor {
     /// Why the loop cannot go on.
     broken: Option<Failure>,
     reload: Reload,
+    /// When the pause of the kill switch is over, if it is paused.
+    pause: Option<Instant>,
     profile: Rc<Profile>,
 }
 
@@ -214,6 +218,7 @@ impl Supervisor {
             self.report.subscribers.next_timeout(),
             self.control_files.next_timeout(),
             self.watchdog.next_timeout(),
+            self.pause.map(|due| (due, "the pause of the kill switch")),
         ];
         let timeout = timeouts.into_iter().flatten().min();
         let deadline = timeout.map(|(at, _)| at);
@@ -311,7 +316,10 @@ impl Supervisor {
     }
 
     fn explained(&mut self, failure: Failure) -> Failure {
-        self.firewall.explained(failure, &self.profile, self.machine.server(), self.network.local)
+        let server = self.machine.server();
+        let failure = self.firewall.explained(failure, &self.profile, server, self.network.local);
+        let goes_on = self.machine.was_up() || self.profile.retry.from_start;
+        pause::advised(failure, &self.profile, goes_on)
     }
 
     fn perform(&mut self, action: Action) {
@@ -441,6 +449,9 @@ impl Supervisor {
         }
         if self.machine.next_timeout().is_some_and(|(due, _)| due <= now) {
             self.handle(Input::Timeout);
+        }
+        if self.pause.is_some_and(|due| due <= now) {
+            self.end_pause("its time is over");
         }
         if let Some(slept) = self.network.take_woke() {
             self.machine.add_suspended(slept);

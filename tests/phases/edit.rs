@@ -61,7 +61,7 @@ fn errors_lead_back_to_the_editor_and_the_file_keeps_owner_and_mode() {
         at.expect("edit or quit [edit]: ");
         at.send("e\n");
         at.expect("changed /run/test.toml");
-        at.expect("vpn is running with its former settings: `pptpctl restart vpn` applies the new ones");
+        at.expect("vpn is running with its former settings: `pptpctl reload vpn` applies the new ones");
         assert_eq!(at.end(), 0);
         let file = fs::metadata(World::CONFIG).unwrap();
         assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (0, 4242, 0o640));

@@ -27,6 +27,7 @@ mod login_limit;
 mod lost_tunnel;
 mod neighbours;
 mod own_firewall;
+mod pause;
 mod peer_routes;
 mod progress;
 mod prompt;

@@ -2,7 +2,7 @@
 //! themselves are composed by `plan`.
 
 mod leak;
-mod nft;
+pub(super) mod nft;
 mod pf;
 mod states;
 #[cfg(test)]

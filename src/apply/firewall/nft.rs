@@ -6,7 +6,7 @@ use super::super::{Cause, Host, Output, Program};
 use crate::plan::{self, FirewallStep};
 
 /// Refuses a table of that name that another program has made.
-pub(super) fn observe(host: &mut Host, family: &str, table: &str) -> Result<(), Cause> {
+pub(in crate::apply) fn observe(host: &mut Host, family: &str, table: &str) -> Result<(), Cause> {
     if is_there(host, family, table)? {
         return Err(Cause::Taken(format!(
             "a table of that name exists that this tunnel did not create; `nft delete table {family} {table}` removes it"
@@ -33,11 +33,11 @@ pub(super) fn load(host: &mut Host, step: &FirewallStep) -> Result<(), Cause> {
 
 /// Deletes the table, whether or not it exists: adding an existing table changes nothing, and the deletion is
 /// in the same transaction.
-pub(super) fn remove(host: &mut Host, family: &str, table: &str) -> Result<(), Cause> {
+pub(in crate::apply) fn remove(host: &mut Host, family: &str, table: &str) -> Result<(), Cause> {
     feed(host, &["-f", "-"], &plan::nft_removal(family, table))
 }
 
-fn feed(host: &mut Host, args: &[&str], text: &str) -> Result<(), Cause> {
+pub(in crate::apply) fn feed(host: &mut Host, args: &[&str], text: &str) -> Result<(), Cause> {
     let program = Program::find("nft", args).with_input(text);
     let output = host.run(&program)?;
     // The line of our wrapper that includes the user's file means nothing to the user.

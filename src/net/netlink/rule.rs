@@ -17,6 +17,9 @@ const NO_SUPPRESSION: u32 = u32::MAX;
 /// A mask of all bits of the mark, the kernel's default if a rule gives no mask.
 const ALL_MARK_BITS: u32 = u32::MAX;
 
+/// The input interface of packets that this host sends itself.
+const LOOPBACK: &str = "lo";
+
 /// `FRA_DPORT_MASK`.
 const PORT_MASK: u16 = 29;
 
@@ -78,6 +81,9 @@ pub(super) fn write(rule: &Rule) -> RuleMessage {
     if let Some(mark) = rule.mark {
         attributes.extend([RuleAttribute::FwMark(mark), RuleAttribute::FwMask(ALL_MARK_BITS)]);
     }
+    if rule.of_this_host {
+        attributes.push(RuleAttribute::Iifname(LOOPBACK.to_owned()));
+    }
     attributes.extend(rule.ip_protocol.map(|number| RuleAttribute::IpProtocol(IpProtocol::from(number))));
     attributes.extend(
         rule.port.map(|port| RuleAttribute::DestinationPortRange(RulePortRange { start: port, end: port })),
@@ -106,6 +112,7 @@ pub(super) fn read(message: &RuleMessage) -> Rule {
             RuleAttribute::Destination(to) => rule.to = destination(*to, header.dst_len),
             RuleAttribute::FwMark(number) => mark = *number,
             RuleAttribute::FwMask(number) => mask = *number,
+            RuleAttribute::Iifname(name) if name == LOOPBACK => rule.of_this_host = true,
             RuleAttribute::IpProtocol(protocol) => rule.ip_protocol = Some(u8::from(*protocol)),
             RuleAttribute::DestinationPortRange(range) if range.start == range.end => {
                 rule.port = Some(range.start);
@@ -158,7 +165,7 @@ mod tests {
     }
 
     fn rules() -> impl Strategy<Value = Rule> {
-        let attributes = any::<(bool, u32, u32, u8, bool)>();
+        let attributes = any::<(bool, u32, u32, u8, bool, bool)>();
         let selectors = (
             proptest::option::of(any::<u32>()),
             proptest::option::of((any::<u128>(), 0_u8..=32)),
@@ -166,30 +173,33 @@ mod tests {
             proptest::option::of(any::<u16>()),
             proptest::option::of(0_u32..129),
         );
-        (attributes, selectors).prop_map(|((ipv6, priority, table, protocol, not), selectors)| {
-            let (mark, to, ip_protocol, port, suppress_prefix) = selectors;
-            let to = to.map(|(bits, length)| {
-                let address = if ipv6 {
-                    IpAddr::V6(bits.into())
-                } else {
-                    IpAddr::V4(u32::try_from(bits >> 96).unwrap().into())
-                };
-                IpNet::new(address, length).unwrap().trunc()
-            });
-            let unrestorable = false;
-            Rule {
-                ipv6,
-                priority,
-                not,
-                mark,
-                to,
-                ip_protocol,
-                port,
-                suppress_prefix,
-                table,
-                protocol,
-                unrestorable,
-            }
-        })
+        (attributes, selectors).prop_map(
+            |((ipv6, priority, table, protocol, not, of_this_host), selectors)| {
+                let (mark, to, ip_protocol, port, suppress_prefix) = selectors;
+                let to = to.map(|(bits, length)| {
+                    let address = if ipv6 {
+                        IpAddr::V6(bits.into())
+                    } else {
+                        IpAddr::V4(u32::try_from(bits >> 96).unwrap().into())
+                    };
+                    IpNet::new(address, length).unwrap().trunc()
+                });
+                let unrestorable = false;
+                Rule {
+                    ipv6,
+                    priority,
+                    not,
+                    mark,
+                    to,
+                    ip_protocol,
+                    port,
+                    of_this_host,
+                    suppress_prefix,
+                    table,
+                    protocol,
+                    unrestorable,
+                }
+            },
+        )
     }
 }

@@ -22,6 +22,9 @@ use crate::{
 /// A status is available at once; a supervisor that takes longer is stuck.
 const STATUS_WAIT: Duration = Duration::from_secs(5);
 
+/// Timeout of a pause: nft(8) and the program that sets the resolvers run, 20 s each at most.
+const PAUSE_WAIT: Duration = Duration::from_secs(60);
+
 /// Timeout of a graceful shutdown: three waits of `timeouts.stop`, at most a minute each, and the steps.
 const DOWN_WAIT: Duration = Duration::from_secs(240);
 
@@ -144,6 +147,19 @@ pub fn reload(name: &str, redial: bool, dry_run: bool) -> Result<Reloaded, Clien
     let request = Request::Reload { redial, dry_run };
     match ask(name, &platform::control_socket(name), request, DOWN_WAIT) {
         Ok((Response::Reload(result), _)) => Ok(*result),
+        Ok((other, _)) => Err(unexpected(other)),
+        Err(wrong) => Err(starting(name, wrong)),
+    }
+}
+
+/// Pauses the kill switch of this tunnel for a number of seconds, or ends the pause. Returns the seconds that are left.
+///
+/// # Errors
+/// Returns why the supervisor could not be asked, or has refused.
+pub fn pause(name: &str, seconds: Option<u32>, end: bool) -> Result<Option<u64>, ClientError> {
+    let request = Request::Pause { seconds, end };
+    match ask(name, &platform::control_socket(name), request, PAUSE_WAIT) {
+        Ok((Response::Pause { left }, _)) => Ok(left),
         Ok((other, _)) => Err(unexpected(other)),
         Err(wrong) => Err(starting(name, wrong)),
     }

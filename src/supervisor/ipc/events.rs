@@ -146,14 +146,20 @@ mod tests {
             assert_eq!(serde_json::to_string(&request).unwrap(), line);
             requests.insert(line.split('"').nth(3).unwrap());
         }
-        assert_eq!(requests.into_iter().collect::<Vec<_>>(), ["capture", "down", "reload", "status", "subscribe"]);
+        assert_eq!(
+            requests.into_iter().collect::<Vec<_>>(),
+            ["capture", "down", "pause", "reload", "status", "subscribe"]
+        );
         let mut answers = BTreeSet::new();
         for line in examples("answer\n") {
             let answer: Response = serde_json::from_str(line).unwrap();
             assert_eq!(serde_json::to_string(&answer).unwrap(), line);
             answers.insert(line.split('"').nth(1).unwrap());
         }
-        assert_eq!(answers.into_iter().collect::<Vec<_>>(), ["capture", "down", "refused", "reload", "status"]);
+        assert_eq!(
+            answers.into_iter().collect::<Vec<_>>(),
+            ["capture", "down", "pause", "refused", "reload", "status"]
+        );
         let mut events = BTreeSet::new();
         for line in examples("event\n") {
             let event: EventLine = serde_json::from_str(line).unwrap();

@@ -36,6 +36,15 @@ pub enum Request {
         /// Whether IP packets of the tunnel are captured, too.
         inner: bool,
     },
+    /// Answered by [`Response::Pause`] when the kill switch is paused, or no longer is.
+    Pause {
+        /// Length of the pause in seconds; 300 if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seconds: Option<u32>,
+        /// Whether to end the pause.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        end: bool,
+    },
 }
 
 /// An answer: one line of JSON.
@@ -55,6 +64,12 @@ pub enum Response {
     Capture {
         /// It begins with the next dial.
         from_next_dial: bool,
+    },
+    /// The kill switch is paused for this many seconds more; without them it is not.
+    Pause {
+        /// Seconds until the pause ends.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left: Option<u64>,
     },
     /// The request was not understood or not allowed, for this reason.
     Refused(String),
@@ -106,6 +121,9 @@ pub struct Status {
     /// Prefixes that the profile leads into the tunnel and that a network of this host has instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreachable: Vec<String>,
+    /// Seconds until the pause of the kill switch ends, if it is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_left: Option<u64>,
     /// Problems on this host, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

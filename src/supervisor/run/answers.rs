@@ -21,6 +21,10 @@ impl Supervisor {
                 Request::Status if self.children.query() => {}
                 Request::Status => self.answer_status(None),
                 Request::Subscribe { .. } | Request::Capture { .. } => {}
+                Request::Pause { seconds, end } => {
+                    let answer = self.pause(seconds, end);
+                    self.control.answer(request, &answer);
+                }
                 Request::Reload { redial, dry_run } => {
                     let result = self.reload(redial, dry_run);
                     self.control.answer(request, &Response::Reload(Box::new(result)));
@@ -47,6 +51,7 @@ impl Supervisor {
             name: self.profile.name.as_str().to_owned(),
             tun: self.tun_name(),
             unreachable: self.steps.unreachable(),
+            pause_left: self.pause_left(),
             warnings: self.warnings().collect(),
             engine_pid: self.children.engine_pid(),
             sandbox: self.restrictions.sandbox.clone(),

@@ -56,6 +56,7 @@ impl Supervisor {
     }
 
     pub(super) fn configure(&mut self, up: LinkUp) {
+        self.end_pause("the tunnel is up");
         let server = self.machine.server().map_or(Ipv4Addr::UNSPECIFIED, |server| *server.ip());
         // Before the steps, some of which run programs: their time belongs to this phase.
         self.report.phase(Phase::Routes, &format!("{} → {}, MTU {}", up.local, up.peer, up.mtu));

@@ -139,6 +139,10 @@ impl Supervisor {
         if matches!(self.machine.state(), TunnelState::Stopping | TunnelState::Ended) {
             return Some(Failure::new(phase, FailureKind::Interrupted, "the tunnel is being taken down"));
         }
+        if self.pause.is_some() {
+            let failure = Failure::new(phase, FailureKind::Interrupted, "the kill switch is paused");
+            return Some(failure.hint(format!("`pptpctl pause {} --end` ends the pause", profile.name)));
+        }
         let why = restrict::given_up(&self.reload.started, profile)?;
         let failure = Failure::new(phase, FailureKind::LinkStep, why);
         Some(failure.hint(format!("`pptpctl restart {}` applies everything", profile.name)))

@@ -2,6 +2,7 @@
 //! them.
 
 mod collisions;
+mod pause;
 mod reload;
 mod taken_traffic;
 
