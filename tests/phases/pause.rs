@@ -6,8 +6,10 @@ use std::{
     time::Duration,
 };
 
+use pptpctl::testing::demo::config::{Fault, Service};
+
 use crate::{
-    working_server,
+    faulty_server, working_server,
     world::{World, in_world, text},
 };
 
@@ -146,6 +148,27 @@ fn tunnel_that_comes_up_ends_the_pause() {
         world.wait_for(|| text(&world.run(&["status", "vpn"]).stdout).contains("vpn: up on tun0"));
         assert_eq!(left(world), None);
         assert!(!world.shell("nft list tables; ip rule").contains("pause"));
+        world.down(&before);
+    });
+}
+
+/// What answers on the server's port looks like a captive portal: the next step is named, and it works.
+#[test]
+fn portal_behind_the_kill_switch_leads_to_a_pause() {
+    in_world(faulty_server(Fault::OtherService(Service::Http)), |world| {
+        world.profile(&KEYS.replace("192.0.2.1:9", "192.0.2.1"));
+        let before = world.state();
+        let up = world.run(&["up", "vpn"]);
+        let shown = text(&up.stdout) + &text(&up.stderr);
+        assert!(up.status.success(), "{shown}");
+        world.wait_for(|| text(&world.run(&["list"]).stdout).contains("waiting"));
+        let status = text(&world.run(&["status", "vpn", "--json"]).stdout);
+        for words in ["captive portal", "`pptpctl pause vpn` lets web pages through"] {
+            assert!(status.contains(words), "{words}: {status}");
+        }
+        assert!(!passes(8080));
+        pause(world, &[], 0);
+        assert!(passes(8080));
         world.down(&before);
     });
 }
