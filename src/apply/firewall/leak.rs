@@ -16,7 +16,10 @@ use super::{
     },
     pf, states,
 };
-use crate::{apply::Program, plan::LeakFilterStep};
+use crate::{
+    apply::{Program, program::MAX_OUTPUT},
+    plan::LeakFilterStep,
+};
 
 /// The most programs that are run to end states one by one; beyond that all states are ended.
 const MAX_KILLS: usize = 256;
@@ -27,14 +30,21 @@ impl Perform for LeakFilterStep {
     }
 
     fn observe(&self, host: &mut Host) -> Result<PriorState, Cause> {
-        pf::observe(host, &self.anchor)?;
-        Ok(PriorState::Nothing)
+        match pf::observe(host, &self.anchor) {
+            // Those of another kill switch must stay.
+            Err(Cause::Taken(_)) => Err(Cause::Taken(format!(
+                "the anchor {} contains rules that this tunnel did not load: each tunnel with leak = \"block\" needs a pf.anchor of \
+                 its own; `pptpctl recover` removes what a tunnel without a ledger left",
+                self.anchor
+            ))),
+            seen => seen.map(|()| PriorState::Nothing),
+        }
     }
 
     fn perform(&self, host: &mut Host, _before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
         load(host, self)?;
         let blocked = blocked(host, self, None)?;
-        kill(host, &blocked)
+        kill(host, blocked.as_ref())
     }
 
     /// Loads the rules again if another program has flushed the anchor.
@@ -71,17 +81,20 @@ pub(in crate::apply) fn kill_states_to(
     prefixes: &[IpNet],
 ) -> Result<(), Cause> {
     let blocked = blocked(host, step, Some(prefixes))?;
-    kill(host, &blocked)
+    kill(host, blocked.as_ref())
 }
 
 /// Returns the other end of each connection with a state that the rules block, and whether this host began it. Without
-/// `prefixes` those of the tunnel are left out: they have its device or its address.
+/// `prefixes` those of the tunnel are left out: they have its device or its address. `None` if the list is too long.
 fn blocked(
     host: &mut Host,
     step: &LeakFilterStep,
     prefixes: Option<&[IpNet]>,
-) -> Result<BTreeSet<(IpAddr, bool)>, Cause> {
-    let listing = pf::pfctl(host, &["-q", "-s", "states"], None)?.stdout;
+) -> Result<Option<BTreeSet<(IpAddr, bool)>>, Cause> {
+    let listing = host.run_successfully(&Program::find("pfctl", &["-q", "-s", "states"]))?.stdout;
+    if listing.len() >= MAX_OUTPUT {
+        return Ok(None);
+    }
     let mut blocked = BTreeSet::new();
     for state in listing.lines().filter_map(states::parse) {
         let is_loopback = state.local.is_loopback() || state.dev.starts_with("lo");
@@ -97,14 +110,17 @@ fn blocked(
             blocked.insert((state.remote, state.is_outgoing));
         }
     }
-    Ok(blocked)
+    Ok(Some(blocked))
 }
 
-fn kill(host: &mut Host, ends: &BTreeSet<(IpAddr, bool)>) -> Result<(), Cause> {
-    if ends.len() > MAX_KILLS {
-        tracing::warn!("{} connections past the tunnel are ended, with all of pf's states", ends.len());
+/// Ends the states of these connections; all states if there are too many, or the ends are not known.
+fn kill(host: &mut Host, ends: Option<&BTreeSet<(IpAddr, bool)>>) -> Result<(), Cause> {
+    let Some(ends) = ends.filter(|ends| ends.len() <= MAX_KILLS) else {
+        tracing::warn!(
+            "pf knows too many connections: to end those past the tunnel, all of its states are flushed"
+        );
         return pf::must(host, &["-q", "-F", "states"], None);
-    }
+    };
     for (remote, is_outgoing) in ends {
         tracing::info!("the kill switch ends connections with {remote}, which pf would still let pass");
         let (address, all) = (remote.to_string(), if remote.is_ipv4() { "0.0.0.0/0" } else { "::/0" });
