@@ -20,6 +20,7 @@ mod examples;
 mod files;
 mod hooks;
 mod inside;
+mod invoker;
 mod managers;
 mod resolver_world;
 mod responder;
