@@ -90,7 +90,8 @@ impl Channel {
     /// Returns `WouldBlock` if `wait` is false and no message is queued, `InvalidData` if a message was
     /// truncated.
     pub fn receive(&self, wait: bool) -> io::Result<Option<Message>> {
-        let mut bytes = vec![0; MAX_MESSAGE];
+        // No more than it needs: these processes wait for messages most of the time, and keep what they have used.
+        let mut bytes = vec![0; self.next_size(wait)?.clamp(1, MAX_MESSAGE)];
         let received = match rights::receive(self.0.as_fd(), &mut bytes, wait) {
             // The other end was closed without reading all messages; those that it sent can still be
             // received.
@@ -107,6 +108,35 @@ impl Channel {
         }
         bytes.truncate(received.size);
         Ok(Some(Message { bytes, descriptors: received.descriptors }))
+    }
+}
+
+impl Channel {
+    /// Returns the size of the next message in bytes, as far as the system tells; 0 at the end.
+    #[cfg(target_os = "linux")]
+    fn next_size(&self, wait: bool) -> io::Result<usize> {
+        use std::os::fd::AsRawFd;
+
+        use nix::{
+            errno::Errno,
+            sys::socket::{MsgFlags, recv},
+        };
+        let mut flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+        if !wait {
+            flags |= MsgFlags::MSG_DONTWAIT;
+        }
+        match recv(self.0.as_raw_fd(), &mut [], flags) {
+            // The error was pending, and messages may be queued behind it.
+            Err(Errno::ECONNRESET) => Ok(MAX_MESSAGE),
+            size => Ok(size?),
+        }
+    }
+
+    /// Returns the size of the longest message.
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "the same shape on every platform")]
+    const fn next_size(&self, _wait: bool) -> io::Result<usize> {
+        Ok(MAX_MESSAGE)
     }
 }
 
