@@ -93,6 +93,14 @@ pub mod os {
     pub mod channel {
         pub use crate::os::channel::Channel;
     }
+    pub mod launch {
+        pub use crate::os::launch::{ProgramFile, Start};
+        pub mod files {
+            pub use crate::os::launch::files::{
+                Opening, listen, open, read_to_string, remove, rename, set_mode,
+            };
+        }
+    }
     pub mod pty {
         pub use crate::os::pty::Pty;
     }
@@ -160,7 +168,7 @@ pub mod secret {
 }
 
 pub mod supervisor {
-    pub use crate::supervisor::look_up;
+    pub use crate::supervisor::{look_up, restrict};
     pub mod log {
         pub use crate::supervisor::log::LARGEST;
     }

@@ -2,15 +2,18 @@
 
 use std::{
     fmt,
-    fs::{File, OpenOptions, Permissions},
+    fs::Permissions,
     io::{self, Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use nix::unistd::{Gid, Uid, fchown};
 
-use crate::os::crash;
+use crate::os::{
+    crash,
+    launch::files::{self, Opening},
+};
 
 /// The largest configuration file that is accepted, in bytes.
 pub(super) const MAX_BYTES: u64 = 64 * 1024;
@@ -86,31 +89,30 @@ impl FileOp<'_> {
         match *self {
             Self::Create { path, content, ownership: looks } => {
                 // No other user may open it for writing before it has its owner.
-                let mut file = open(OpenOptions::new().write(true).create_new(true).mode(0o600), path)?;
+                let mut file = files::open(path, Opening::New)?;
                 crash::point(format_args!("fill {}", path.display()));
                 fchown(&file, Some(Uid::from_raw(looks.uid)), Some(Gid::from_raw(looks.gid)))?;
                 file.set_permissions(Permissions::from_mode(looks.mode))?;
                 file.write_all(content)?;
                 file.sync_all()
             }
-            Self::Rename { from, to } => std::fs::rename(from, to).and_then(|()| sync_dir(to)),
+            Self::Rename { from, to } => files::rename(from, to).and_then(|()| sync_dir(to)),
             Self::Overwrite { path, content } => {
-                let mut file = open(OpenOptions::new().write(true), path)?;
+                let mut file = files::open(path, Opening::Write)?;
                 file.write_all(content)?;
                 file.sync_all()
             }
             Self::Truncate { path, length } => {
-                let file = open(OpenOptions::new().write(true), path)?;
+                let file = files::open(path, Opening::Write)?;
                 file.set_len(length)?;
                 file.sync_all()
             }
-            Self::Remove { path } => std::fs::remove_file(path).and_then(|()| sync_dir(path)),
+            Self::Remove { path } => files::remove(path).and_then(|()| sync_dir(path)),
             Self::MakeDirectory { path } => {
-                std::fs::create_dir(path)?;
-                // Override the umask: programs in a namespace read its files, and not all run as root.
-                std::fs::set_permissions(path, Permissions::from_mode(0o755)).and_then(|()| sync_dir(path))
+                // Not the umask's: programs in a namespace read its files, and not all run as root.
+                files::make_directory(path, 0o755).and_then(|()| sync_dir(path))
             }
-            Self::RemoveDirectory { path } => std::fs::remove_dir(path).and_then(|()| sync_dir(path)),
+            Self::RemoveDirectory { path } => files::remove_directory(path).and_then(|()| sync_dir(path)),
         }
     }
 }
@@ -140,7 +142,7 @@ pub(super) struct FoundFile {
 
 /// Reads a file, which must not be a symbolic link; `None` if it does not exist.
 pub(super) fn read(path: &Path) -> io::Result<Option<FoundFile>> {
-    let file = match open(OpenOptions::new().read(true), path) {
+    let file = match files::open(path, Opening::Read) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
@@ -179,12 +181,6 @@ pub(super) fn gone(outcome: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Opens a file, neither blocking on a FIFO nor following a symbolic link at its path.
-pub(super) fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
-    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK;
-    options.clone().custom_flags(flags).open(path)
-}
-
 pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+    path.parent().map_or(Ok(()), |dir| files::open(dir, Opening::Read)?.sync_all())
 }

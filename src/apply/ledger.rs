@@ -18,11 +18,15 @@ use serde::{Deserialize, Serialize};
 pub(super) use super::state_lock::StateLock;
 use super::{
     ApplyError, Cause, Directories, NamedNetns, SavedFile,
-    files::{self, open, sync_dir},
+    files::{self, gone, sync_dir},
 };
 use crate::{
     net::routes::Route,
-    os::{boot, crash, namespace::Namespace},
+    os::{
+        boot, crash,
+        launch::{self, files::Opening},
+        namespace::Namespace,
+    },
     plan::{Part, Step},
 };
 
@@ -242,9 +246,8 @@ impl Ledger {
     pub fn create(places: &Directories, header: Header) -> Result<Self, ApplyError> {
         let path = places.ledger(&header.profile);
         let failed = |error| file_error(&path, error);
-        let options = OpenOptions::new().append(true).create_new(true).mode(0o600).clone();
         crash::point(format_args!("make the ledger"));
-        let file = match open(&options, &path) {
+        let file = match launch::files::open(&path, Opening::New) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(ApplyError::ledger(&path, Cause::LedgerExists));
             }
@@ -257,7 +260,7 @@ impl Ledger {
         let headed = ledger.file.write_all(&text).and_then(|()| ledger.file.sync_all());
         if let Err(error) = headed.and_then(|()| sync_dir(&path)) {
             // Nothing is done yet; a ledger left behind would look like a supervisor's that has crashed.
-            let _best = std::fs::remove_file(&path);
+            let _best = launch::files::remove(&path);
             return Err(failed(error));
         }
         Ok(ledger)
@@ -269,7 +272,7 @@ impl Ledger {
     /// Returns an error if it can't be read or has an unknown version.
     pub fn open(path: &Path) -> Result<Option<Self>, ApplyError> {
         let failed = |error| file_error(path, error);
-        let mut file = open(OpenOptions::new().read(true).append(true), path).map_err(failed)?;
+        let mut file = open_existing(path).map_err(failed)?;
         let Some((record, whole)) = read(&mut file, path)? else { return Ok(None) };
         // The next line must not be joined to a torn one.
         file.set_len(whole).map_err(failed)?;
@@ -341,9 +344,9 @@ impl Ledger {
             return Ok(());
         }
         // An interrupted compaction may have left a draft.
-        let _none = std::fs::remove_file(self.draft());
+        let _none = launch::files::remove(&self.draft());
         crash::point(format_args!("remove the ledger"));
-        let removed = std::fs::remove_file(&self.path).and_then(|()| sync_dir(&self.path));
+        let removed = launch::files::remove(&self.path).and_then(|()| sync_dir(&self.path));
         removed.map_err(|error| file_error(&self.path, error))
     }
 
@@ -357,7 +360,7 @@ impl Ledger {
         {
             // The ledger stays valid, only longer than necessary; try again after as many further lines.
             tracing::warn!(%error, path = %self.path.display(), "ledger not compacted");
-            let _none = std::fs::remove_file(self.draft());
+            let _none = launch::files::remove(&self.draft());
             self.record.lines = 0;
         }
         Ok(())
@@ -387,12 +390,12 @@ impl Ledger {
     fn compact(&mut self) -> io::Result<()> {
         let text = self.record.compacted()?;
         let draft = self.draft();
-        files::gone(std::fs::remove_file(&draft))?;
-        let mut file = open(OpenOptions::new().append(true).create_new(true).mode(0o600), &draft)?;
+        gone(launch::files::remove(&draft))?;
+        let mut file = launch::files::open(&draft, Opening::New)?;
         file.write_all(&text)?;
         file.sync_all()?;
         crash::point(format_args!("rename {} to {}", draft.display(), self.path.display()));
-        std::fs::rename(&draft, &self.path)?;
+        launch::files::rename(&draft, &self.path)?;
         self.file = file;
         self.torn = false;
         self.record.lines = self.record.entries.len() + 2;
@@ -400,9 +403,15 @@ impl Ledger {
     }
 }
 
+/// Opens a ledger for reading and appending.
+fn open_existing(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    OpenOptions::new().read(true).append(true).custom_flags(flags).open(path)
+}
+
 /// Reads the ledger of another tunnel without changing it; `None` if it can't be read or has no header.
 pub(super) fn peek(path: &Path) -> Option<Record> {
-    let mut file = open(OpenOptions::new().read(true), path).ok()?;
+    let mut file = launch::files::open(path, Opening::Read).ok()?;
     read(&mut file, path).ok().flatten().map(|(record, _)| record)
 }
 

@@ -51,7 +51,7 @@ use std::path::PathBuf;
 pub use self::{
     changes::Changes,
     device_watch::DeviceLoss,
-    dns::{SavedFile, detect as resolver_in_charge},
+    dns::{NSSWITCH, SavedFile, detect as resolver_in_charge},
     error::{ApplyError, Cause, Operation},
     files::FileOp,
     hook::trusted as may_run,
@@ -62,7 +62,7 @@ pub use self::{
     recover::{RecoveredItem, Recovery, recover, recover_keeping},
     steps::check as check_step,
     strays::{Strays, remove_strays},
-    surroundings::{resolver_sources, surroundings},
+    surroundings::{RESOLVED_UPSTREAM, resolver_sources, surroundings},
     trace::{AppliedRouting, Disposition, Trace},
 };
 use crate::platform::Platform;

@@ -1,9 +1,9 @@
 //! `tunX.pid`: never overwritten while its process runs, and removed only while it holds our pid.
 
 use std::{
-    fs::{OpenOptions, Permissions},
+    fs::Permissions,
     io::{self, Read, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     path::Path,
 };
 
@@ -12,12 +12,15 @@ use nix::errno::Errno;
 use super::{
     Cause, Host,
     error::known,
-    files,
     ledger::PriorState,
     steps::{Perform, UndoContext},
 };
 use crate::{
-    os::{crash, process},
+    os::{
+        crash,
+        launch::files::{self, Opening},
+        process,
+    },
     plan::PidFileStep,
 };
 
@@ -41,11 +44,10 @@ fn write(path: &Path, pid: u32) -> Result<(), Cause> {
             return Err(Cause::Taken(format!("{} belongs to process {found}, which runs", path.display())));
         }
         // The file of a dead process, or one that a crash left incomplete.
-        Content::Pid(_) | Content::Other => std::fs::remove_file(path).map_err(failed)?,
+        Content::Pid(_) | Content::Other => files::remove(path).map_err(failed)?,
     }
     crash::point(format_args!("make {}", path.display()));
-    let options = OpenOptions::new().write(true).create_new(true).mode(0o644).clone();
-    let mut file = files::open(&options, path).map_err(failed)?;
+    let mut file = files::open(path, Opening::New).map_err(failed)?;
     // Override the umask, which is meant for sockets: a user who may list processes may read the pid.
     file.set_permissions(Permissions::from_mode(0o644)).map_err(failed)?;
     crash::point(format_args!("fill {}", path.display()));
@@ -57,11 +59,11 @@ fn remove(path: &Path, pid: u32) -> Result<(), Cause> {
     let failed = |error| Cause::File { path: path.to_owned(), error };
     crash::point(format_args!("remove {}", path.display()));
     match read(path).map_err(failed)? {
-        Content::Pid(found) if found == pid => std::fs::remove_file(path).map_err(failed),
+        Content::Pid(found) if found == pid => files::remove(path).map_err(failed),
         Content::Other
             if std::fs::symlink_metadata(path).is_ok_and(|data| data.is_file() && data.len() == 0) =>
         {
-            std::fs::remove_file(path).map_err(failed)
+            files::remove(path).map_err(failed)
         }
         Content::Absent | Content::Pid(_) | Content::Other => Ok(()),
     }
@@ -74,7 +76,7 @@ enum Content {
 }
 
 fn read(path: &Path) -> io::Result<Content> {
-    let file = match files::open(OpenOptions::new().read(true), path) {
+    let file = match files::open(path, Opening::Read) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Content::Absent),
         Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => return Ok(Content::Other),
         file => file?,

@@ -16,7 +16,10 @@ use super::{
     steps::{Perform, UndoContext},
 };
 use crate::{
-    os::process::Process,
+    os::{
+        launch::files::{self, Opening},
+        process::Process,
+    },
     plan::{Daemon, PppStep},
 };
 
@@ -44,7 +47,11 @@ pub fn find(run: &Path, link: &str) -> Option<RunningDaemon> {
     if !data.is_file() || data.len() > MAX_PID_FILE_BYTES {
         return None;
     }
-    parse(&fs::read_to_string(path).ok()?)
+    parse(&text(&path).ok()?)
+}
+
+fn text(path: &Path) -> io::Result<String> {
+    io::read_to_string(files::open(path, Opening::Read)?)
 }
 
 fn parse(text: &str) -> Option<RunningDaemon> {
@@ -64,11 +71,11 @@ pub fn remove_pid_files(run: &Path, link: &str, pid: u32) -> io::Result<()> {
     let device = run.join(format!("{}.pid", found.device));
     let is_its_own = fs::symlink_metadata(&device)
         .is_ok_and(|data| data.is_file() && data.len() <= MAX_PID_FILE_BYTES)
-        && fs::read_to_string(&device).is_ok_and(|text| text.trim().parse() == Ok(pid));
+        && text(&device).is_ok_and(|text| text.trim().parse() == Ok(pid));
     if is_its_own {
-        gone(fs::remove_file(device))?;
+        gone(files::remove(&device))?;
     }
-    gone(fs::remove_file(run.join(format!("ppp-{link}.pid"))))
+    gone(files::remove(&run.join(format!("ppp-{link}.pid"))))
 }
 
 /// The supervisor starts the daemon, on a pty, once there is a call.

@@ -1,7 +1,7 @@
 //! A lock on the state directory: two tunnels that share a host route must not undo it at the same time.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{DirBuilder, File},
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -13,8 +13,12 @@ use nix::{
     fcntl::{Flock, FlockArg},
 };
 
-use super::{ApplyError, Cause, files::open};
-use crate::os::{crash, private_dir, wait};
+use super::{ApplyError, Cause};
+use crate::os::{
+    crash,
+    launch::files::{self, Opening},
+    private_dir, wait,
+};
 
 /// The longest wait for the lock: its holder may run programs, each with a limit, but it may also be stopped.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -51,9 +55,11 @@ impl StateLock {
         if !self.state.is_dir() {
             crash::point(format_args!("make the state directory"));
         }
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.state).map_err(failed)?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.state);
+        // Another program has removed it: the launcher creates it again.
+        made.or_else(|_| files::make_directory(&self.state, 0o700)).map_err(failed)?;
         // Lock the directory itself: a lock file would be one more file to leave behind.
-        let directory = open(OpenOptions::new().read(true), &self.state).map_err(failed)?;
+        let directory = files::open(&self.state, Opening::Read).map_err(failed)?;
         // A user who can write a ledger can make root undo steps that were never performed, or run a hook.
         let found = directory.metadata().map_err(failed)?;
         private_dir::check(&self.state, &found, 0o700).map_err(failed)?;

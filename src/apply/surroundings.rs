@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The upstream resolvers of systemd-resolved, when resolv.conf(5) names only its stub.
-const RESOLVED_UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
+pub const RESOLVED_UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
 
 impl Changes {
     /// Returns the networks, gateways and resolvers of this host, apart from what this tunnel has changed. The

@@ -9,6 +9,8 @@ use std::{
     process,
 };
 
+use super::launch::files::remove_directory;
+
 /// Returns the path of this process's directory below `directory`. `role` is a word in lower case.
 #[must_use]
 pub fn path(directory: &Path, role: &str) -> PathBuf {
@@ -22,7 +24,7 @@ pub fn sweep(directory: &Path) -> Vec<PathBuf> {
     let left =
         entries.flatten().filter(|entry| entry.file_name().to_str().and_then(owner).is_some_and(is_gone));
     // rmdir(2) removes only empty directories, so a misleading name does no harm.
-    left.map(|entry| entry.path()).filter(|path| fs::remove_dir(path).is_ok()).collect()
+    left.map(|entry| entry.path()).filter(|path| remove_directory(path).is_ok()).collect()
 }
 
 /// Returns the process that created the directory with this name.

@@ -4,7 +4,8 @@
 //! - [`privileges`] drops the engine's privileges, with [`jail`] for its empty root directory and, on Linux,
 //!   `filter` for the system calls, of other processes too.
 //! - [`child`] executes this program again, with a [`channel`] to the new process; [`program`] runs a foreign
-//!   program within limits, [`launch`] starts it, from a restricted process through a launcher.
+//!   program within limits, [`launch`] starts it, from a restricted process through a launcher, which also opens files.
+//!   `landlock` restricts the files that a process opens itself.
 //! - [`rights`] sends descriptors over a Unix socket, and [`peer`] identifies the process at its other end.
 //! - [`signals`], [`sleep`] and [`filewatch`] turn signals, resume from suspend and changes of files into
 //!   readable descriptors; [`wait`] polls them and is the only module that blocks.
@@ -39,6 +40,8 @@ pub mod filewatch;
 pub mod filter;
 pub mod jail;
 pub mod kernel_module;
+#[cfg(target_os = "linux")]
+pub mod landlock;
 pub mod launch;
 pub mod local_time;
 pub mod namespace;

@@ -94,6 +94,8 @@ const NO_FILTER: &str = "there is none for 32-bit processors";
 /// # Errors
 /// Returns the kernel's error. The caller must exit.
 pub fn confine_drop_in() -> io::Result<Option<String>> {
+    #[cfg(target_os = "linux")]
+    reach_nothing()?;
     #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     return super::filter::restrict_to_drop_in_calls();
     #[cfg(all(target_os = "linux", not(target_pointer_width = "64")))]
@@ -102,11 +104,22 @@ pub fn confine_drop_in() -> io::Result<Option<String>> {
     Ok(None)
 }
 
-/// Refuses system calls that a process that looks up names does not need (Linux), as far as the kernel can.
+/// Takes the file system, connections by TCP, and signals to other processes away from a process that needs none of them,
+/// if the kernel has Landlock. On processors with a filter of system calls that refuses all of this, too.
+#[cfg(target_os = "linux")]
+fn reach_nothing() -> io::Result<()> {
+    use super::landlock::{Scope, restrict};
+    restrict(&[], Scope::All { abstract_sockets: false }).map(drop)
+}
+
+/// Refuses system calls that a process that looks up names does not need, and changes of files (Linux), as far as the kernel
+/// can.
 ///
 /// # Errors
 /// Returns the kernel's error.
 pub fn confine_resolver() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    super::landlock::restrict(&[], super::landlock::Scope::Changes)?;
     #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     super::filter::refuse_calls(super::filter::Restricted::Resolver)?;
     Ok(())
@@ -158,6 +171,7 @@ mod confinement {
         {
             // The filter permits the same calls for every descriptor.
             let _ = descriptors;
+            super::reach_nothing()?;
             #[cfg(target_pointer_width = "64")]
             return crate::os::filter::restrict_to_engine_calls();
             #[cfg(not(target_pointer_width = "64"))]

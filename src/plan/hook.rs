@@ -44,6 +44,34 @@ pub struct HookStep {
     pub ipv6: Option<(Ipv6Addr, Ipv6Addr)>,
 }
 
+/// The names of the variables that a hook can get.
+pub const HOOK_VARIABLES: [&str; 24] = [
+    "IFNAME",
+    "DEVICE",
+    "IPLOCAL",
+    "IPREMOTE",
+    "LINKNAME",
+    "PEERNAME",
+    "PPP_IFACE",
+    "PPP_LOCAL",
+    "PPP_REMOTE",
+    "PPP_IPPARAM",
+    "dev",
+    "script_type",
+    "ifconfig_local",
+    "ifconfig_remote",
+    "tun_mtu",
+    "PPTPCTL_ACTION",
+    "PPTPCTL_PROFILE",
+    "PPTPCTL_SERVER",
+    "PPTPCTL_MTU",
+    "DNS1",
+    "DNS2",
+    "PPTPCTL_DNS",
+    "LLLOCAL",
+    "LLREMOTE",
+];
+
 /// The event for which a program is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookEvent {
@@ -180,4 +208,26 @@ fn quoted(argv: &[String]) -> String {
     };
     let words = argv.iter().map(|word| if plain(word) { word.clone() } else { format!("{word:?}") });
     words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variable_is_in_the_list() {
+        let mut step = HookStep::of(&crate::plan::tests::profile("192.0.2.1"), Value::Open(Symbol::Tun));
+        assert!(step.is_none());
+        let mut profile = crate::plan::tests::profile("192.0.2.1");
+        profile.hooks.up = vec!["/etc/up".to_owned()];
+        profile.dns.servers =
+            DnsServers::Fixed(["192.0.2.2", "192.0.2.3"].map(|one| one.parse().unwrap()).into());
+        step = HookStep::of(&profile, Value::Open(Symbol::Tun));
+        let step = HookStep { ipv6: Some((Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST)), ..step.unwrap() };
+        let mut names: Vec<_> = step.environment(HookEvent::Up).into_iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        let mut known = HOOK_VARIABLES;
+        known.sort_unstable();
+        assert_eq!(names, known);
+    }
 }

@@ -54,7 +54,7 @@ pub use self::{
     facts::{Facts, Ipv6, KeepDefault, NextHop},
     firewall::{Clamp, FirewallStep, Macros, PfRules, nft_removal, nft_text},
     gre_sysctl::AllowGreStep,
-    hook::{HookEvent, HookStep},
+    hook::{HOOK_VARIABLES, HookEvent, HookStep},
     kill_switch::{has_leak_filter, kill_switch_stays},
     kind::Key,
     leak_filter::{LEAK_LABEL, LeakFilterStep, is_leak_anchor},

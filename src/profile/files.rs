@@ -61,8 +61,16 @@ impl Locations {
     }
 }
 
+/// Opens a file for reading, without waiting for the other end of a FIFO.
+pub type Open<'a> = &'a dyn Fn(&Path) -> io::Result<File>;
+
+/// Opens a file in this process.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
 /// Reads every file that exists and can be trusted; all others become findings.
-pub(super) fn read(locations: &Locations) -> (Vec<Source>, Vec<Finding>) {
+pub(super) fn read(locations: &Locations, open: Open<'_>) -> (Vec<Source>, Vec<Finding>) {
     let mut sources = Vec::new();
     let mut findings = Vec::new();
     let mut paths = Vec::new();
@@ -79,7 +87,7 @@ pub(super) fn read(locations: &Locations) -> (Vec<Source>, Vec<Finding>) {
         findings.push(no_profiles(locations));
     }
     for path in paths {
-        match read_one(&path, locations) {
+        match read_one(&path, locations, open) {
             Ok(source) => sources.push(source),
             Err(finding) => findings.push(*finding),
         }
@@ -126,7 +134,7 @@ fn no_profiles(locations: &Locations) -> Finding {
     finding
 }
 
-fn read_one(path: &Path, locations: &Locations) -> Result<Source, Box<Finding>> {
+fn read_one(path: &Path, locations: &Locations, open: Open<'_>) -> Result<Source, Box<Finding>> {
     let shown = path.display();
     let wrong = |title: String| Box::new(Finding::error(title));
     let failed = |error: io::Error| {
@@ -139,8 +147,8 @@ fn read_one(path: &Path, locations: &Locations) -> Result<Source, Box<Finding>> 
         }
         Box::new(finding)
     };
-    // O_NONBLOCK: opening a FIFO must not block. The checks are made on the open file.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
+    // The checks are made on the open file.
+    let file = open(path).map_err(failed)?;
     let facts = file.metadata().map_err(failed)?;
     if !facts.is_file() {
         return Err(wrong(format!("{shown} is not a regular file")));

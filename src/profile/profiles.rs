@@ -62,7 +62,7 @@ impl Profiles {
     /// Does the same with a text in the place of the file at `path`.
     #[must_use]
     pub fn load_with(locations: &Locations, path: &Path, text: &str) -> Self {
-        let (sources, findings) = files::read(locations);
+        let (sources, findings) = files::read(locations, &files::open);
         let mut profiles = Self::empty(Platform::host());
         for finding in findings {
             profiles.report.push(finding);
@@ -80,7 +80,13 @@ impl Profiles {
     /// Does the same for another system.
     #[must_use]
     pub fn load_for(locations: &Locations, platform: Platform) -> Self {
-        let (sources, findings) = files::read(locations);
+        Self::load_by(locations, platform, &files::open)
+    }
+
+    /// Does the same for a process that cannot open the files itself.
+    #[must_use]
+    pub fn load_by(locations: &Locations, platform: Platform, open: files::Open<'_>) -> Self {
+        let (sources, findings) = files::read(locations, open);
         let mut profiles = Self::empty(platform);
         for finding in findings {
             profiles.report.push(finding);

@@ -5,9 +5,9 @@
 
 use std::{
     fmt,
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{Mutex, OnceLock},
     time::Instant,
@@ -26,7 +26,10 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    os::syslog::{Severity, Syslog},
+    os::{
+        launch::files::{self, Opening},
+        syslog::{Severity, Syslog},
+    },
     profile::LogLevel,
 };
 
@@ -180,12 +183,7 @@ impl RotatingFile {
                 _ => check_directory(dir)?,
             }
         }
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)?;
+        let file = files::open(path, Opening::Append)?;
         let size = file.metadata()?.size();
         Ok(Self { path: path.to_owned(), file, size })
     }
@@ -193,7 +191,7 @@ impl RotatingFile {
     fn rotate(&mut self) -> io::Result<()> {
         let mut old = self.path.clone().into_os_string();
         old.push(".1");
-        fs::rename(&self.path, old)?;
+        files::rename(&self.path, Path::new(&old))?;
         *self = Self::open(&self.path.clone())?;
         Ok(())
     }
@@ -322,6 +320,8 @@ fn log_line(line: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+
     use super::*;
 
     #[test]

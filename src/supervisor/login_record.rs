@@ -4,10 +4,10 @@
 //! The file exists only while there are undecided log-ins. It is written before the credentials are sent.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions},
+    fs::{self, DirBuilder},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::PathBuf,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -16,7 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::{login_limit::LoginState, machine::Machine};
 use crate::{
     failure::{Failure, FailureKind, Phase, UndecidedLogin},
-    os::boot,
+    os::{
+        boot,
+        launch::files::{self, Opening},
+    },
     platform,
 };
 
@@ -137,7 +140,7 @@ impl LoginRecord {
     }
 
     fn remove(&self) {
-        match fs::remove_file(&self.path) {
+        match files::remove(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!("{}: {error}; a later supervisor may wait in vain", self.path.display());
             }
@@ -156,24 +159,22 @@ fn read(path: &PathBuf) -> io::Result<Option<Stored>> {
 }
 
 /// Replaces the file atomically. `doctor` may be the first command that needs the state directory.
-fn write(path: &PathBuf, stored: &Stored) -> io::Result<()> {
+fn write(path: &Path, stored: &Stored) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
     let new = path.with_extension("logins.new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(&new)?;
+    match files::remove(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = files::open(&new, Opening::New)?;
     let written = serde_json::to_vec(stored)
         .map_err(io::Error::other)
         .and_then(|text| file.write_all(&text))
-        .and_then(|()| fs::rename(&new, path));
+        .and_then(|()| files::rename(&new, path));
     if written.is_err() {
-        let _as_well = fs::remove_file(&new);
+        let _as_well = files::remove(&new);
     }
     written
 }

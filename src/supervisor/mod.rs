@@ -52,6 +52,7 @@ pub use self::{
     },
     name_lookup::look_up,
     recovery::{Recovery, recover, recover_before_up, recover_strays, supervisor_without_lock},
+    restrict::apply as restrict,
     run::{ProfileSource, TunnelJob, run},
 };
 pub use crate::failure::{Failure, FailureKind, Phase, Remedy};
@@ -86,7 +87,7 @@ pub fn child_main() -> Option<ExitCode> {
     let loglevel = arguments.next().and_then(|level| level.to_str()?.parse().ok()).unwrap_or(1);
     let ended = match role.to_str()? {
         #[cfg(target_os = "linux")]
-        crate::os::launch::ROLE => crate::os::launch::main(),
+        crate::os::launch::ROLE => crate::os::launch::main(&restrict::renewed),
         handle::ENGINE => child::main(loglevel),
         handle::RESOLVER => resolver::main(),
         handle::NAME_CHECK => resolver::check_main(),

@@ -1,46 +1,85 @@
-//! The restrictions of a supervisor on Linux: it keeps the capabilities that the steps of its profile need, has system
-//! calls refused that it does not need, and starts programs through a launcher, which has all of root's rights. On the BSDs
-//! nothing is restricted.
+//! The restrictions of a supervisor on Linux. It starts programs and opens files of the host through a launcher, which has
+//! all of root's rights and a list of what it does; opens by itself only what its rules for Landlock name; keeps the
+//! capabilities that the steps of its profile need; and has system calls refused that it does not need. On the BSDs nothing
+//! is restricted.
+
+#[cfg(target_os = "linux")]
+mod lists;
+
+use serde::{Deserialize, Serialize};
 
 use super::ipc::messages::Sandbox;
-use crate::profile::Profile;
+use crate::profile::{Locations, Profile};
+
+/// Where a profile is, for a launcher, which reads it again before a reload.
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there is no launcher"))]
+#[derive(Debug, Serialize, Deserialize)]
+struct Origin {
+    name: String,
+    file: std::path::PathBuf,
+    directory: std::path::PathBuf,
+    as_root: bool,
+}
 
 /// The restrictions that are in force.
 #[derive(Debug, Default)]
-pub(super) struct Restrictions {
+pub struct Restrictions {
     /// What `status` shows.
     pub sandbox: Option<Sandbox>,
     /// Why it has no filter of system calls.
     pub warning: Option<String>,
 }
 
-/// Restricts this process, which must have one thread.
+/// Restricts this process, which must have one thread, to a tunnel of this profile, which was read at these locations.
 ///
 /// # Errors
 /// Returns why the supervisor cannot start.
 #[cfg(target_os = "linux")]
-pub(super) fn apply(profile: &Profile) -> Result<Restrictions, String> {
+pub fn apply(profile: &Profile, locations: &Locations) -> Result<Restrictions, String> {
     use crate::{
-        os::{capabilities, launch, privileges},
+        os::{
+            capabilities,
+            landlock::{self, Scope},
+            launch, privileges,
+        },
         profile::SandboxMode,
     };
-    launch::launch_by(&format!("pptpctl: launcher {}", profile.name.as_str()), &linux::programs(profile))
+    // Whether a restriction that the kernel has, and refuses, is an error.
+    let is_strict = profile.sandbox == SandboxMode::Strict;
+    let refused = |what: &str, error: &std::io::Error| {
+        format!(
+            "the kernel refuses the supervisor's {what}: {error} (sandbox = \"best-effort\" does without)"
+        )
+    };
+    let Locations { file, directory, as_root, .. } = locations.clone();
+    let origin = Origin { name: profile.name.as_str().to_owned(), file, directory, as_root };
+    let origin = serde_json::to_string(&origin).map_err(|error| error.to_string())?;
+    let title = format!("pptpctl: launcher {}", profile.name.as_str());
+    launch::launch_by(&title, &lists::allowed(profile, locations), &origin)
         .map_err(|error| format!("the launcher, which starts programs, does not start: {error}"))?;
-    capabilities::keep_only(&linux::capabilities(profile))
+    let scope = Scope::All { abstract_sockets: super::systemd::is_abstract() };
+    let landlock = match landlock::restrict(&lists::rules(profile, locations), scope) {
+        Err(error) if is_strict => return Err(refused("rules for Landlock", &error)),
+        restricted => restricted,
+    };
+    capabilities::keep_only(&lists::capabilities(profile))
         .map_err(|error| format!("cannot give up capabilities: {error}"))?;
     let kept = capabilities::in_force().into_iter().map(capabilities::Capability::name).collect();
     let missing = match privileges::confine_supervisor(profile.link.netns.is_some()) {
-        Err(error) if profile.sandbox == SandboxMode::Strict => {
-            return Err(format!(
-                "the kernel refuses the supervisor's filter of system calls: {error} (sandbox = \"best-effort\" does without)"
-            ));
-        }
+        Err(error) if is_strict => return Err(refused("filter of system calls", &error)),
         Err(error) => Some(error.to_string()),
         Ok(missing) => missing,
     };
-    let sandbox = Sandbox { capabilities: kept, seccomp: missing.is_none() };
+    let warnings = [
+        landlock.as_ref().err().map(|error| format!("its rules for Landlock: {error}")),
+        missing.as_ref().map(|why| format!("its filter of system calls: {why}")),
+    ];
+    let warnings: Vec<_> = warnings.into_iter().flatten().collect();
+    let landlock = landlock.ok().flatten();
+    let sandbox = Sandbox { capabilities: kept, seccomp: missing.is_none(), landlock };
     tracing::debug!("restricted: {sandbox}");
-    let warning = missing.map(|why| format!("the supervisor runs without its filter of system calls: {why}"));
+    let warning = (!warnings.is_empty())
+        .then(|| format!("the supervisor runs without {}", warnings.join("; without ")));
     if let Some(warning) = &warning {
         tracing::warn!("{warning}");
     }
@@ -50,25 +89,38 @@ pub(super) fn apply(profile: &Profile) -> Result<Restrictions, String> {
 /// Returns no restrictions.
 #[cfg(not(target_os = "linux"))]
 #[expect(clippy::unnecessary_wraps, reason = "the same shape on every platform")]
-pub(super) fn apply(_profile: &Profile) -> Result<Restrictions, String> {
+pub fn apply(_profile: &Profile, _locations: &Locations) -> Result<Restrictions, String> {
     Ok(Restrictions::default())
+}
+
+/// Returns what a launcher does for the profile as it is in its files now.
+///
+/// # Errors
+/// Returns what is wrong with the profile.
+#[cfg(target_os = "linux")]
+pub(super) fn renewed(origin: &str) -> Result<crate::os::launch::Allowed, String> {
+    let Origin { name, file, directory, as_root } =
+        serde_json::from_str(origin).map_err(|error| error.to_string())?;
+    let locations = Locations { file, directory, as_root, is_explicit: true };
+    let profiles = crate::profile::Profiles::load(&locations);
+    let profile = profiles.get(&name).map_err(|_| format!("the profile {name} has errors"))?;
+    Ok(lists::allowed(profile, &locations))
 }
 
 /// Returns why a supervisor that restricted itself for `started` cannot run a tunnel of `new`: it has given up rights that
 /// the steps need.
 #[cfg(target_os = "linux")]
 pub(super) fn given_up(started: &Profile, new: &Profile) -> Option<String> {
-    let (had, needed) = (linux::programs(started), linux::programs(new));
-    let path =
-        needed.paths.iter().find(|path| !had.paths.contains(path)).map(|path| path.display().to_string());
-    let name = needed.names.into_iter().find(|name| !had.names.contains(name));
-    if let Some(program) = path.or(name) {
+    let (had, needed) = (lists::programs(started), lists::programs(new));
+    let is_new = |file: &std::path::PathBuf| !had.iter().any(|program| program.file == *file);
+    if let Some(program) = needed.into_iter().map(|program| program.file).find(is_new) {
+        let program = program.display();
         return Some(format!(
             "the running supervisor may not start {program}, which it did not need at `up`"
         ));
     }
-    let had = linux::capabilities(started);
-    let lacking = linux::capabilities(new).into_iter().find(|one| !had.contains(one))?;
+    let had = lists::capabilities(started);
+    let lacking = lists::capabilities(new).into_iter().find(|one| !had.contains(one))?;
     Some(format!("the running supervisor has given up {}, which it did not need at `up`", lacking.name()))
 }
 
@@ -76,53 +128,4 @@ pub(super) fn given_up(started: &Profile, new: &Profile) -> Option<String> {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn given_up(_started: &Profile, _new: &Profile) -> Option<String> {
     None
-}
-
-#[cfg(target_os = "linux")]
-mod linux {
-    use crate::{
-        os::{capabilities::Capability, launch::Allowed},
-        profile::{DnsBackend, PppBackend, Profile},
-        supervisor::{backend::pppd, firewall::reading},
-    };
-
-    /// Returns the programs that a tunnel of this profile may start.
-    pub(super) fn programs(profile: &Profile) -> Allowed {
-        // Also without `nftables`: a dial that stalls asks what the host's firewall does.
-        let mut names = reading::PROGRAMS.to_vec();
-        if profile.dns.is_wanted() {
-            names.extend(["resolvectl", "resolvconf"]);
-        }
-        let mut paths: Vec<_> =
-            [&profile.hooks.up, &profile.hooks.down].into_iter().filter_map(|argv| argv.first()).collect();
-        let pppd = pppd::PROGRAM.to_owned();
-        if profile.ppp.backend == PppBackend::Pppd {
-            paths.push(&pppd);
-        }
-        Allowed {
-            names: names.into_iter().map(str::to_owned).collect(),
-            paths: paths.into_iter().map(Into::into).collect(),
-        }
-    }
-
-    /// Returns the capabilities that the steps of a tunnel of this profile need in the supervisor itself.
-    pub(super) fn capabilities(profile: &Profile) -> Vec<Capability> {
-        let mut needed = vec![Capability::NET_ADMIN, Capability::NET_RAW];
-        // setns(2), before each request about devices and routes.
-        if profile.link.netns.is_some() {
-            needed.push(Capability::SYS_ADMIN);
-        }
-        // The status socket is made by its group, also after another program has removed it.
-        if profile.control_group.is_some() {
-            needed.push(Capability::SETGID);
-        }
-        // A resolv.conf(5) may belong to a daemon's user, and keeps its owner.
-        let by_program = matches!(profile.dns.backend, DnsBackend::Resolved | DnsBackend::Resolvconf);
-        if profile.dns.is_wanted() && !by_program {
-            needed.extend([Capability::CHOWN, Capability::DAC_OVERRIDE, Capability::FOWNER]);
-        }
-        needed.sort_unstable();
-        needed.dedup();
-        needed
-    }
 }

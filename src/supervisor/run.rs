@@ -97,18 +97,22 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
     let opened = match delayed.clone().filter(|_| !profile.retry.from_start) {
         None => Control::listen(name, lock)
             .map_err(|error| host_files::socket_failure(name, &error))
-            .and_then(|control| {
+            .and_then(|mut control| {
                 let mut steps = Steps::open(profile.clone())?;
                 steps.refuse_collisions()?;
-                let restrictions = restrict::apply(&profile).map_err(|error| internal(&error))?;
-                Ok((control, steps, restrictions))
+                // Looking a group up reads files that a restricted supervisor does not.
+                let group = profile.control_group.as_deref();
+                let admitted = group.map_or(Ok(()), |group| control.admit_group(name, group));
+                let restrictions =
+                    restrict::apply(&profile, source.locations()).map_err(|error| internal(&error))?;
+                Ok((control, steps, restrictions, admitted))
             }),
         Some(failure) => {
             lock.release();
             Err(failure)
         }
     };
-    let (mut control, steps, restrictions) = match opened {
+    let (control, steps, restrictions, admitted) = match opened {
         Ok(opened) => opened,
         Err(failure) => {
             tracing::error!("{name}: {failure}");
@@ -118,9 +122,7 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
     };
     let network = NetworkWatch::new();
     let _tunnel = log::tunnel(profile.log_name()).entered();
-    if let Some(group) = &profile.control_group
-        && let Err(error) = control.admit_group(name, group)
-    {
+    if let Err(error) = admitted {
         let note = format!("control.group: {error}; only root can read the status");
         tracing::warn!("{note}");
         reporter.report(&Progress::Note(note));

@@ -79,6 +79,13 @@ fn limit(usec: Option<String>, pid: Option<String>, own: u32) -> Option<Duration
     (is_own && micros > 0).then(|| Duration::from_micros(micros))
 }
 
+/// Returns whether systemd is reached by an abstract socket, as in some containers.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn is_abstract() -> bool {
+    env::var_os("NOTIFY_SOCKET").is_some_and(|socket| socket.as_bytes().starts_with(b"@"))
+}
+
 fn send_or_log(message: &str) {
     let Some(socket) = env::var_os("NOTIFY_SOCKET") else { return };
     if let Err(error) = send(&socket, message.as_bytes()) {

@@ -11,6 +11,7 @@ use pptpctl::testing::demo::config::ServerConfig;
 use crate::world::{World, in_world, text, timeouts};
 
 pub const CASES: &[(&str, fn())] = &[
+    ("captured_supervisor_gets_at_nothing_else", crate::captured::captured_supervisor),
     ("silent_engine_does_not_keep_up_waiting", silent_engine),
     ("engine_that_only_answers_does_not_keep_up_waiting", patient_engine),
     ("silent_engine_of_a_tunnel_is_replaced", silent_engine_of_a_tunnel),

@@ -1,4 +1,5 @@
-//! A malicious engine: it speaks the channel to its supervisor, and does its worst with what it has there.
+//! A malicious engine: it speaks the channel to its supervisor, and does its worst with what it has there. And a captured
+//! supervisor, which does so with its launcher (`captured`).
 //!
 //! This test program takes the place of pptpctl: run under that name it is pptpctl, and as the engine of its own
 //! supervisor it plays the part that the profile's `user` names (`engine`). Each case has its own namespaces. Needs
@@ -7,6 +8,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 #![expect(clippy::print_stdout, reason = "the output of `up` shows the cause of a failure")]
 
+mod captured;
 mod cases;
 mod engine;
 #[path = "../lab/shown.rs"]
@@ -23,6 +25,10 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = env::args().collect();
     if arguments.get(1).is_some_and(|role| role == "__engine") {
         engine::main();
+        return ExitCode::SUCCESS;
+    }
+    if arguments.get(1).is_some_and(|role| role == captured::ROLE) {
+        captured::main();
         return ExitCode::SUCCESS;
     }
     // Its launcher, too, is this program.

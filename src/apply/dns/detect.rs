@@ -1,6 +1,7 @@
 //! Detects what manages this host's resolvers.
 
 use std::{
+    io,
     os::unix::{fs::MetadataExt, net::UnixStream},
     path::{Path, PathBuf},
 };
@@ -8,7 +9,7 @@ use std::{
 use super::parse;
 use crate::{
     apply::{Program, files},
-    os::peer,
+    os::{launch, peer},
     plan::{RESOLV_CONF, Resolver},
     platform::Platform,
 };
@@ -17,6 +18,9 @@ use crate::{
 const RESOLVED: &str = "/run/systemd/resolve/io.systemd.Resolve";
 /// Exists with Debian's resolvconf, not with openresolv.
 const DEBIAN_RESOLVCONF: &str = "/etc/resolvconf/update.d";
+
+/// The file that names the sources of host names on Linux.
+pub const NSSWITCH: &str = "/etc/nsswitch.conf";
 
 /// The state of a host that the decision depends on, read without contacting a resolver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,14 +50,20 @@ pub fn detect() -> Resolver {
 /// Returns whether systemd-resolved runs in this network namespace. A daemon of another namespace would
 /// mistake our interface index for one of its own.
 pub(super) fn resolved_runs() -> bool {
-    let Ok(socket) = UnixStream::connect(RESOLVED) else { return false };
+    let is_listed = || {
+        std::fs::read_to_string("/proc/thread-self/net/unix").map_or(true, |list| has_socket(&list, RESOLVED))
+    };
+    let socket = match UnixStream::connect(RESOLVED) {
+        Ok(socket) => socket,
+        // A restricted supervisor connects to no other program.
+        Err(error) => return error.kind() == io::ErrorKind::PermissionDenied && is_listed(),
+    };
     let Some(pid) = peer::pid(&socket) else { return true };
     let namespace = |process: String| std::fs::metadata(format!("/proc/{process}/ns/net")).map(|ns| ns.ino());
     match (namespace(pid.to_string()), namespace("thread-self".to_owned())) {
         (Ok(its), Ok(ours)) => its == ours,
         // A restricted supervisor may not inspect the daemon, but read which sockets are of this namespace.
-        _ => std::fs::read_to_string("/proc/thread-self/net/unix")
-            .map_or(true, |list| has_socket(&list, RESOLVED)),
+        _ => is_listed(),
     }
 }
 
@@ -74,7 +84,7 @@ fn gather_evidence() -> ResolverEvidence {
         debian_resolvconf: Path::new(DEBIAN_RESOLVCONF).exists(),
         target,
         content: found.map(|found| found.content).unwrap_or_default(),
-        nsswitch: std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default(),
+        nsswitch: launch::files::read_to_string(Path::new(NSSWITCH)).unwrap_or_default(),
     }
 }
 

@@ -17,7 +17,10 @@ mod resolved;
 use std::{collections::BTreeSet, path::Path};
 
 pub(super) use self::parse::nameservers;
-pub use self::{detect::detect, resolv_conf::SavedFile};
+pub use self::{
+    detect::{NSSWITCH, detect},
+    resolv_conf::SavedFile,
+};
 use super::{
     Cause, Host, Program,
     error::known,

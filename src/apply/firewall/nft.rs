@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use super::super::{Cause, Host, Output, Program};
-use crate::plan::{self, FirewallStep};
+use crate::{
+    os::launch::files,
+    plan::{self, FirewallStep},
+};
 
 /// Refuses a table of that name that another program has made.
 pub(in crate::apply) fn observe(host: &mut Host, family: &str, table: &str) -> Result<(), Cause> {
@@ -51,7 +54,7 @@ pub(in crate::apply) fn feed(host: &mut Host, args: &[&str], text: &str) -> Resu
 /// Refuses a file with an extra `}`: the rules after it would be outside our table and never be undone.
 pub(super) fn stays_inside(file: &Path) -> Result<(), Cause> {
     let failed = |error| Cause::File { path: file.to_owned(), error };
-    let text = std::fs::read_to_string(file).map_err(failed)?;
+    let text = files::read_to_string(file).map_err(failed)?;
     // nft(8) calls it junk, and shows a line in which nothing is wrong.
     if text.starts_with('\u{feff}') {
         return Err(Cause::Taken(format!(

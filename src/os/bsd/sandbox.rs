@@ -6,9 +6,9 @@
 //! SIOCSIFMTU), but no promise allows opening a socket of family AF_ROUTE, bringing an interface up or down
 //! (SIOCSIFFLAGS), placing it in a routing domain (SIOCSIFRDOMAIN), or setting a sysctl(2). A process that
 //! tries is killed, which leaves half of the changes to the host with no process to undo them. unveil(2)
-//! would restrict only these processes: the programs that they run (route(8), pfctl(8), hooks) start without
-//! it, and a forgotten file would be missed only when something has to be undone. Instead, these processes
-//! read nothing from the network.
+//! would hold nothing: execve(2) clears it (`unveil_destroy` in `kern_exec.c`), and these processes run programs
+//! (route(8), pfctl(8), hooks), so that captured code had only to execute one. It needs a launcher first, which
+//! exists on Linux only (`src/os/launch`). Instead, these processes read nothing from the network.
 #![cfg_attr(not(target_os = "netbsd"), expect(unsafe_code, reason = "no crate of ours has these calls"))]
 
 use std::{io, os::fd::BorrowedFd};

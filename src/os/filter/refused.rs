@@ -93,6 +93,36 @@ const SUPERVISOR: &[libc::c_long] = &[
     libc::SYS_vfork,
 ];
 
+/// It changes files by descriptors, and those that have none through its launcher: owner, mode, length, attributes and
+/// links of every file of root's would else be its to change, which Landlock does not refuse.
+const CHANGES_BY_NAME: &[libc::c_long] = &[
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_link,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_symlink,
+    libc::SYS_fchmodat,
+    libc::SYS_fchmodat2,
+    libc::SYS_fchownat,
+    libc::SYS_linkat,
+    libc::SYS_symlinkat,
+    libc::SYS_truncate,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+];
+
+/// The bits of a mode that a file never gets: set-user-ID, set-group-ID, and writing by group or others.
+const BAD_MODE: u64 = 0o6022;
+
 /// Numbers in the x32 ABI of calls that it numbers apart: execve, ptrace, kexec_load, process_vm_readv, process_vm_writev,
 /// execveat.
 #[cfg(target_arch = "x86_64")]
@@ -128,6 +158,8 @@ fn program(process: Restricted, arch: TargetArch) -> BackendResult<BpfProgram> {
         }
         Restricted::Supervisor { enters_namespace } => {
             calls.extend_from_slice(SUPERVISOR);
+            calls.extend_from_slice(CHANGES_BY_NAME);
+            rules.insert(libc::SYS_fchmod, bits(1, BAD_MODE)?);
             if !enters_namespace {
                 calls.push(libc::SYS_setns);
             }
@@ -137,7 +169,13 @@ fn program(process: Restricted, arch: TargetArch) -> BackendResult<BpfProgram> {
         }
     };
     let families: Vec<libc::c_long> = families.iter().map(|family| libc::c_long::from(*family)).collect();
-    rules.insert(libc::SYS_socket, vec![unless(0, &families)?]);
+    let mut sockets = vec![unless(0, &families)?];
+    if matches!(process, Restricted::Supervisor { .. }) {
+        // Programs that serve root at a Unix socket, such as systemd, would do for it what it may not do. Datagrams remain,
+        // for syslog(3) and sd_notify(3).
+        sockets.extend([connected(libc::SOCK_STREAM)?, connected(libc::SOCK_SEQPACKET)?]);
+    }
+    rules.insert(libc::SYS_socket, sockets);
     rules.extend(calls.iter().map(|call| (*call, Vec::new())));
     #[cfg(target_arch = "x86_64")]
     {
@@ -156,6 +194,29 @@ fn unless(argument: u8, values: &[libc::c_long]) -> BackendResult<SeccompRule> {
         SeccompCondition::new(argument, ARGUMENT_32, SeccompCmpOp::Ne, value.unsigned_abs())
     };
     SeccompRule::new(values.iter().map(other).collect::<BackendResult<_>>()?)
+}
+
+/// Returns a rule that fits socket(2) of this type in the family `AF_UNIX`.
+fn connected(kind: libc::c_int) -> BackendResult<SeccompRule> {
+    let number = |number: libc::c_int| u64::from(number.unsigned_abs());
+    let family = SeccompCondition::new(0, ARGUMENT_32, SeccompCmpOp::Eq, number(libc::AF_UNIX))?;
+    // The other bits are flags.
+    let kind = SeccompCondition::new(1, ARGUMENT_32, SeccompCmpOp::MaskedEq(0xf), number(kind))?;
+    SeccompRule::new(vec![family, kind])
+}
+
+/// Returns rules that fit if one of these bits is set in an argument.
+fn bits(argument: u8, bits: u64) -> BackendResult<Vec<SeccompRule>> {
+    let each = (0..u64::BITS).map(|bit| 1 << bit).filter(|bit| bits & bit != 0);
+    each.map(|bit| {
+        SeccompRule::new(vec![SeccompCondition::new(
+            argument,
+            ARGUMENT_32,
+            SeccompCmpOp::MaskedEq(bit),
+            bit,
+        )?])
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -233,5 +294,38 @@ mod tests {
             (result, io::Error::last_os_error().raw_os_error())
         });
         assert_eq!(errno, (-1, Some(libc::EPERM)));
+    }
+
+    #[test]
+    fn supervisor_changes_files_by_descriptor_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = File::create(&path).unwrap();
+        let seen = restricted(SUPERVISOR, move || {
+            let by_name =
+                |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).is_ok();
+            let by_file = |mode| file.set_permissions(std::fs::Permissions::from_mode(mode)).is_ok();
+            let owned = std::os::unix::fs::chown(&path, None, None).is_ok();
+            let linked = std::os::unix::fs::symlink("/etc/passwd", path.with_extension("link")).is_ok();
+            ([by_name(0o600), owned, linked], [0o600, 0o644, 0o4755, 0o2755, 0o666, 0o620].map(by_file))
+        });
+        assert_eq!(seen, ([false; 3], [true, true, false, false, false, false]));
+    }
+
+    #[test]
+    fn supervisor_connects_to_no_service_of_this_host() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("service");
+        let _service = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let seen = restricted(SUPERVISOR, move || {
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            let packets = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None);
+            let datagrams = std::os::unix::net::UnixDatagram::unbound();
+            let pair = std::os::unix::net::UnixStream::pair();
+            let stream = std::os::unix::net::UnixStream::connect(path);
+            (stream.is_err(), packets.is_err(), datagrams.is_ok(), pair.is_ok())
+        });
+        assert_eq!(seen, (true, true, true, true));
     }
 }

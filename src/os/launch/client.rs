@@ -1,4 +1,4 @@
-//! The supervisor's half: starts the launcher, asks it for programs, for their status, and to send them signals.
+//! The supervisor's half: starts the launcher, asks it for programs, for their status, to send them signals, and for files.
 
 use std::{
     io,
@@ -7,7 +7,7 @@ use std::{
         unix::process::{CommandExt, ExitStatusExt},
     },
     process::{Child, ExitStatus},
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Mutex, OnceLock, TryLockError},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use nix::sys::signal::Signal;
 
 use super::{
     Allowed, Start, Streams,
+    file_request::FileRequest,
     request::{self, Reply, Request},
     server::ROLE,
 };
@@ -44,13 +45,25 @@ pub(super) struct Launched {
     ended: Option<ExitStatus>,
 }
 
-/// Starts a launcher for this process, which starts all programs through it from now on. `title` is its name in ps(1).
+/// Starts a launcher for this process, which starts all programs through it from now on. `title` is its name in ps(1);
+/// from `origin` the launcher makes its list again ([`renew`]).
 ///
 /// # Errors
 /// Returns the kernel's error, or an error if this process has a launcher already.
-pub fn launch_by(title: &str, allowed: &Allowed) -> io::Result<()> {
-    let launcher = Launcher::start(title, allowed)?;
+pub fn launch_by(title: &str, allowed: &Allowed, origin: &str) -> io::Result<()> {
+    let launcher = Launcher::start(title, allowed, origin)?;
     LAUNCHER.set(launcher).map_err(|_| io::Error::other("there is a launcher already"))
+}
+
+/// Has the launcher, if there is one, take up what its origin permits now. What it permitted before stays.
+///
+/// # Errors
+/// Returns why it did not.
+pub fn renew() -> io::Result<()> {
+    match current().map(|launcher| launcher.ask(&Request::Renew, &[])).transpose()? {
+        None | Some((Reply::Done, _)) => Ok(()),
+        Some((other, _)) => Err(unexpected(&other)),
+    }
 }
 
 /// Returns a descriptor that is readable once the launcher of this process has ended, if there is one.
@@ -64,15 +77,15 @@ pub(super) fn current() -> Option<&'static Launcher> {
 }
 
 impl Launcher {
-    fn start(title: &str, allowed: &Allowed) -> io::Result<Self> {
+    fn start(title: &str, allowed: &Allowed, origin: &str) -> io::Result<Self> {
         let (child, channel) = child::start(&child::own_program()?, title, |command| {
             process::kill_with_parent(command);
             // Ctrl-C at the terminal of `up --foreground` must reach only the supervisor.
             command.arg(ROLE).process_group(0);
         })?;
         let launcher = Self { channel, state: Mutex::new((child, false)), home: Namespace::current() };
-        request::send(&launcher.channel, allowed, &[])?;
-        match launcher.answer()? {
+        request::send(&launcher.channel, &(allowed, origin), &[])?;
+        match launcher.answer()?.0 {
             Reply::Done => Ok(launcher),
             other => Err(unexpected(&other)),
         }
@@ -88,14 +101,27 @@ impl Launcher {
         };
         let descriptors: Vec<_> = streams.iter().flatten().chain(&namespace).map(AsFd::as_fd).collect();
         let request = Request::Start { start: start.clone(), streams: set, namespace: namespace.is_some() };
-        match self.ask(&request, &descriptors)? {
+        match self.ask(&request, &descriptors)?.0 {
             Reply::Started(pid) => Ok(Launched { launcher: self, pid, ended: None }),
             other => Err(unexpected(&other)),
         }
     }
 
-    fn ask(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> io::Result<Reply> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Has an operation on a file performed.
+    pub(super) fn file(&self, request: &FileRequest) -> io::Result<Option<OwnedFd>> {
+        match self.ask(&Request::File(request.clone()), &[])? {
+            (Reply::Done, descriptors) => Ok(descriptors.into_iter().next()),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    fn ask(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> io::Result<(Reply, Vec<OwnedFd>)> {
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(state)) => state.into_inner(),
+            // A supervisor has one thread: a request is under way, and what happens in it is being logged.
+            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::ResourceBusy.into()),
+        };
         if state.1 {
             return Err(io::Error::other(
                 "the launcher, which starts programs, was ended: it did not answer",
@@ -114,14 +140,14 @@ impl Launcher {
         answer
     }
 
-    fn answer(&self) -> io::Result<Reply> {
+    fn answer(&self) -> io::Result<(Reply, Vec<OwnedFd>)> {
         if !wait::readable(self.channel.as_fd(), Instant::now() + LIMIT)? {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        match request::receive(&self.channel)?.ok_or_else(ended)?.0 {
-            Reply::Failed(errno) => Err(io::Error::from_raw_os_error(errno)),
-            Reply::Refused(why) => Err(io::Error::other(why)),
-            reply => Ok(reply),
+        match request::receive(&self.channel)?.ok_or_else(ended)? {
+            (Reply::Failed(errno), _) => Err(io::Error::from_raw_os_error(errno)),
+            (Reply::Refused(why), _) => Err(io::Error::other(why)),
+            answer => Ok(answer),
         }
     }
 }
@@ -133,7 +159,7 @@ impl Launched {
 
     pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         if self.ended.is_none() {
-            match self.launcher.ask(&Request::Status(self.pid), &[])? {
+            match self.launcher.ask(&Request::Status(self.pid), &[])?.0 {
                 Reply::Runs => {}
                 Reply::Ended(status) => self.ended = Some(ExitStatus::from_raw(status)),
                 other => return Err(unexpected(&other)),
@@ -147,7 +173,7 @@ impl Launched {
             return Err(nix::errno::Errno::ESRCH.into());
         }
         let request = Request::Signal { pid: self.pid, signal: signal as i32, group };
-        match self.launcher.ask(&request, &[])? {
+        match self.launcher.ask(&request, &[])?.0 {
             Reply::Done => Ok(()),
             other => Err(unexpected(&other)),
         }

@@ -2,11 +2,16 @@
 //!
 //! A process that restricts itself passes its restrictions on to every program that it starts. A supervisor therefore
 //! starts a launcher first ([`client`], Linux): this program, executed again with all of root's rights. It starts what the
-//! supervisor asks for, returns the exit status, and passes signals on ([`server`]). It reads nothing else, starts only
-//! programs of the list that it got at first, and is killed when the supervisor exits.
+//! supervisor asks for, returns the exit status, and passes signals on ([`server`]); it also opens files by name
+//! ([`files`]). It reads nothing else, does only what is in the list that it got at first ([`allowed`]), and is killed when
+//! the supervisor exits.
 
 #[cfg(target_os = "linux")]
+mod allowed;
+#[cfg(target_os = "linux")]
 mod client;
+mod file_request;
+pub mod files;
 #[cfg(target_os = "linux")]
 mod request;
 #[cfg(target_os = "linux")]
@@ -21,7 +26,7 @@ use std::{
 
 use nix::{
     sys::{
-        signal::{Signal, killpg},
+        signal::{Signal, kill, killpg},
         stat::{Mode, umask},
     },
     unistd::Pid,
@@ -34,8 +39,8 @@ use super::{
 };
 #[cfg(target_os = "linux")]
 pub use {
-    client::{end, launch_by},
-    request::Allowed,
+    allowed::{Allowed, AllowedProgram, Arguments, Files, LinkedFile, Word},
+    client::{end, launch_by, renew},
     server::{ROLE, main},
 };
 
@@ -44,6 +49,15 @@ pub use {
 #[must_use]
 pub const fn end() -> Option<std::os::fd::BorrowedFd<'static>> {
     None
+}
+
+/// Does nothing: there is no launcher.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub const fn renew() -> io::Result<()> {
+    Ok(())
 }
 
 /// Returns whether the launcher of this process has ended.
@@ -152,6 +166,18 @@ impl From<Child> for Spawned {
 }
 
 impl Spawned {
+    /// Sends SIGTERM to the program, which must not have been waited for.
+    ///
+    /// # Errors
+    /// Returns the kernel's error, or why the launcher did not do it.
+    pub fn terminate(&self) -> io::Result<()> {
+        match &self.0 {
+            Kind::Own(child) => Ok(kill(pid_of(child)?, Signal::SIGTERM)?),
+            #[cfg(target_os = "linux")]
+            Kind::Launched(child) => child.signal(Signal::SIGTERM, false),
+        }
+    }
+
     /// Sends a signal to the process group of the program, which must have one of its own and must not have been waited
     /// for.
     ///

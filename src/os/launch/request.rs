@@ -1,45 +1,20 @@
 //! The messages between a supervisor and its launcher: one request, one reply, in turn.
 //!
 //! A request is JSON, in fragments if it is long; its descriptors come with the first. The first message of all is the list
-//! of programs that the launcher may start.
+//! of what the launcher may do, with a text from which the launcher makes it again.
 
 use std::{
     io,
     os::fd::{BorrowedFd, OwnedFd},
-    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{ProgramFile, Start};
-use crate::{
-    os::channel::{Channel, MAX_MESSAGE},
-    platform::PROGRAM_PATH,
-};
+use super::{Start, file_request::FileRequest};
+use crate::os::channel::{Channel, MAX_MESSAGE};
 
 /// The longest message, in bytes: more than the kernel accepts as arguments by default.
 const LONGEST: usize = 4 << 20;
-
-/// The programs that a launcher starts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Allowed {
-    /// Programs in one of the directories of [`PROGRAM_PATH`].
-    pub names: Vec<String>,
-    /// Programs by their absolute paths.
-    pub paths: Vec<PathBuf>,
-}
-
-impl Allowed {
-    /// Returns whether this program may be started.
-    pub(super) fn includes(&self, program: &ProgramFile) -> bool {
-        let ProgramFile::At(path) = program else { return true };
-        let named = |name: &String| {
-            PROGRAM_PATH.split(':').any(|directory| Path::new(directory).join(name).as_path() == path)
-        };
-        self.paths.contains(path) || self.names.iter().any(named)
-    }
-}
 
 /// What a launcher is asked for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,6 +27,10 @@ pub(super) enum Request {
     Status(u32),
     /// Send a signal to a program that was started, or to its process group.
     Signal { pid: u32, signal: i32, group: bool },
+    /// Make the list of what is permitted again, and add it to the present one.
+    Renew,
+    /// Perform an operation on a file. The answer has the descriptor, if there is one.
+    File(FileRequest),
 }
 
 /// The answer of a launcher.
@@ -117,20 +96,6 @@ pub(super) fn receive<T: DeserializeOwned>(channel: &Channel) -> io::Result<Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn allowed_programs_are_compared_by_their_whole_path() {
-        let allowed =
-            Allowed { names: vec!["nft".to_owned()], paths: vec!["/etc/vpn/hook".into(), "/opt/x".into()] };
-        let includes = |path: &str| allowed.includes(&ProgramFile::At(path.into()));
-        assert!(includes("/usr/sbin/nft") && includes("/usr/local/bin/nft") && includes("/etc/vpn/hook"));
-        assert!(allowed.includes(&ProgramFile::Own));
-        for other in
-            ["nft", "/tmp/nft", "/usr/sbin/../../tmp/nft", "/usr/sbin/nft2", "/etc/vpn/hook2", "/bin/sh"]
-        {
-            assert!(!includes(other), "{other}");
-        }
-    }
 
     #[test]
     fn long_message_is_received_whole() {

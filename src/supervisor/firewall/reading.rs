@@ -15,9 +15,16 @@ use crate::{
 /// Time limit of a program that lists rules. The supervisor does nothing else meanwhile.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// The programs that list rules on Linux, by name.
+/// The arguments by which nft(8) lists all rules.
+const NFT: [&str; 3] = ["-t", "list", "ruleset"];
+
+/// The argument with which iptables-save(8) prints counters.
+const COUNTERS: [&str; 1] = ["-c"];
+
+/// The programs that list rules on Linux, by name, with their arguments.
 #[cfg(target_os = "linux")]
-pub const PROGRAMS: [&str; 3] = ["nft", "iptables-legacy-save", "iptables-save"];
+pub const PROGRAMS: [(&str, &[&str]); 3] =
+    [("nft", &NFT), ("iptables-legacy-save", &COUNTERS), ("iptables-save", &COUNTERS)];
 
 /// The rules of this host at one time, with their counters.
 #[derive(Clone, Debug)]
@@ -57,17 +64,17 @@ impl Reading {
     }
 
     fn linux(&mut self) {
-        if let Some(listing) = self.list("nft", &["-t", "list", "ruleset"]) {
+        if let Some(listing) = self.list("nft", &NFT) {
             self.has_helper = assigns_helper(&listing);
             self.tables = nft::parse(&listing);
         }
         // The older tables of iptables are not in nft's listing. The file names those that exist.
         if fs::read_to_string("/proc/net/ip_tables_names").is_ok_and(|names| !names.trim().is_empty()) {
-            let legacy = Program::find("iptables-legacy-save", &["-c"]).is_there();
+            let legacy = Program::find("iptables-legacy-save", &COUNTERS).is_there();
             let listing = if legacy {
-                self.list("iptables-legacy-save", &["-c"])
+                self.list("iptables-legacy-save", &COUNTERS)
             } else {
-                self.list("iptables-save", &["-c"])
+                self.list("iptables-save", &COUNTERS)
             };
             if let Some(listing) = listing {
                 self.has_helper |= listing.contains("--helper pptp");

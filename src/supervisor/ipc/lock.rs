@@ -7,13 +7,17 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Seek, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use crate::{
-    os::{crash, jail, private_dir, process},
+    os::{
+        crash, jail,
+        launch::files::{self, Opening},
+        private_dir, process,
+    },
     platform,
 };
 
@@ -151,7 +155,7 @@ impl Lock {
         if !self.is_in_place() {
             return;
         }
-        if let Err(error) = fs::remove_file(&self.path) {
+        if let Err(error) = files::remove(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "lock file stays");
         }
         crash::point(format_args!("remove the control directory"));
@@ -165,7 +169,7 @@ impl Lock {
 pub fn remove_empty_dir() -> Option<PathBuf> {
     let dir = platform::control_dir();
     jail::sweep(&dir);
-    fs::remove_dir(&dir).is_ok().then_some(dir)
+    files::remove_directory(&dir).is_ok().then_some(dir)
 }
 
 /// Returns whether a supervisor holds the lock of this profile. Leaves nothing behind. Takes a shared lock,
@@ -208,24 +212,16 @@ pub fn names() -> Vec<String> {
 
 fn make_control_dir() -> io::Result<()> {
     let dir = platform::control_dir();
-    match fs::DirBuilder::new().mode(0o755).create(&dir) {
+    // `list` and `status` of other users check for sockets in it.
+    match files::make_directory(&dir, 0o755) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        // Independent of the umask: `list` and `status` of other users check for sockets in it.
-        Ok(()) => fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?,
-        other => return other,
+        other => other?,
     }
     private_dir::check(&dir, &fs::symlink_metadata(&dir)?, 0o755)
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
+    files::open(path, Opening::Lock)
 }
 
 fn is_file_at(file: &File, path: &Path) -> bool {

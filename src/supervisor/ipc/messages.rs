@@ -160,6 +160,9 @@ pub struct Sandbox {
     pub capabilities: Vec<String>,
     /// Whether a filter refuses system calls that it does not need.
     pub seccomp: bool,
+    /// The version of Landlock by whose rules it opens files; absent if the kernel has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landlock: Option<u32>,
 }
 
 impl fmt::Display for Sandbox {
@@ -170,7 +173,11 @@ impl fmt::Display for Sandbox {
             .map(|name| name.strip_prefix("CAP_").unwrap_or(name).to_lowercase())
             .collect();
         let calls = if self.seccomp { "system calls filtered" } else { "no filter of system calls" };
-        write!(f, "capabilities {}; {calls}", names.join(" "))
+        write!(f, "capabilities {}; {calls}; ", names.join(" "))?;
+        match self.landlock {
+            Some(version) => write!(f, "files by Landlock {version}"),
+            None => f.write_str("files not restricted: no Landlock in this kernel"),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
     os::{
         fd::{AsFd, BorrowedFd},
         unix::{
-            fs::{MetadataExt, PermissionsExt},
+            fs::MetadataExt,
             net::{UnixListener, UnixStream},
         },
     },
@@ -22,7 +22,7 @@ use nix::unistd::{Gid, Group, chown};
 
 use super::{connection::Client, files, messages::Request};
 use crate::{
-    os::{crash, peer},
+    os::{crash, launch, peer},
     platform,
 };
 
@@ -169,7 +169,7 @@ impl Drop for Readers {
         if !self.has_file() {
             return;
         }
-        match fs::remove_file(&self.path) {
+        match launch::files::remove(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(%error, path = %self.path.display(), "status socket stays");
             }
@@ -181,22 +181,16 @@ impl Drop for Readers {
 /// Returns a listening socket that only this group can connect to. The caller holds the profile's lock, so an existing
 /// socket is stale.
 fn bind(path: &Path, group: Gid) -> io::Result<UnixListener> {
-    match fs::remove_file(path) {
+    match launch::files::remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     crash::point(format_args!("make the status socket"));
-    // The group of new files: systemd may have taken CAP_CHOWN, but not CAP_SETGID, from root.
-    #[cfg(target_os = "linux")]
-    let own = nix::unistd::setfsgid(group);
-    let listener = UnixListener::bind(path);
-    #[cfg(target_os = "linux")]
-    nix::unistd::setfsgid(own);
-    let listener = listener?;
+    let listener = launch::files::listen(path, Some(group.as_raw()))?;
     crash::point(format_args!("open the status socket to its group"));
     let opened = give_to(path, group);
     if opened.is_err() {
-        let _closed = fs::remove_file(path);
+        let _closed = launch::files::remove(path);
     }
     opened?;
     listener.set_nonblocking(true)?;
@@ -208,5 +202,5 @@ fn give_to(path: &Path, group: Gid) -> io::Result<()> {
     if fs::symlink_metadata(path)?.gid() != group.as_raw() {
         chown(path, None, Some(group))?;
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))
+    launch::files::set_mode(path, 0o660)
 }

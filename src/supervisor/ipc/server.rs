@@ -7,13 +7,10 @@
 mod files;
 
 use std::{
-    fs, io,
+    io,
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::{
-            fs::PermissionsExt,
-            net::{UnixListener, UnixStream},
-        },
+        unix::net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
     time::Instant,
@@ -28,7 +25,7 @@ use super::{
 };
 use crate::{
     deadline::earliest,
-    os::{accept::AcceptPause, crash, peer},
+    os::{accept::AcceptPause, crash, launch, peer},
     platform,
 };
 
@@ -197,7 +194,7 @@ impl Control {
         self.readers = None;
         crash::point(format_args!("remove the control socket"));
         if self.has_socket()
-            && let Err(error) = fs::remove_file(&self.path)
+            && let Err(error) = launch::files::remove(&self.path)
         {
             tracing::warn!(%error, path = %self.path.display(), "control socket stays");
         }
@@ -213,15 +210,15 @@ impl Drop for Control {
 
 /// Returns a listening socket. The caller holds the profile's lock, so an existing socket is stale.
 fn bind(path: &Path) -> io::Result<UnixListener> {
-    match fs::remove_file(path) {
+    match launch::files::remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     // No other user can connect between bind and chmod: the umask of a supervisor is 077.
     crash::point(format_args!("make the control socket"));
-    let listener = UnixListener::bind(path)?;
+    let listener = launch::files::listen(path, None)?;
     crash::point(format_args!("close the control socket to others"));
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    launch::files::set_mode(path, 0o600)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

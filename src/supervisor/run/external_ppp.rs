@@ -199,7 +199,7 @@ impl External {
     /// Ends the daemon while the call still carries its LCP Terminate: gracefully, within a bounded time.
     pub fn end(&mut self) {
         let Some(mut running) = self.running.take() else { return };
-        if let Err(error) = running.held.terminate() {
+        if let Err(error) = running.child.terminate() {
             tracing::debug!(parent: None, %error, "daemon not told");
         }
         let deadline = Instant::now() + self.profile.timeouts.stop;

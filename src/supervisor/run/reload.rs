@@ -3,11 +3,12 @@
 //! The supervisor reads the files that `up` has read: the caller cannot name others, so the rights that it keeps can be
 //! known at the start. A profile with errors changes nothing; neither does one whose first step fails.
 
-use std::{io, rc::Rc};
+use std::{io, path::Path, rc::Rc};
 
 use super::{Supervisor, steps::NotReloaded};
 use crate::{
     failure::{Failure, FailureKind},
+    os::launch::{self, files::Opening},
     platform::Platform,
     profile::{
         Locations, Profile, Profiles,
@@ -40,12 +41,23 @@ impl ProfileSource {
         Ok(Self { locations: Locations { file, directory, ..locations }, from_start })
     }
 
+    /// Returns the paths of the files.
+    pub(in crate::supervisor) const fn locations(&self) -> &Locations {
+        &self.locations
+    }
+
     /// Reads the profile as it is now.
     ///
     /// # Errors
     /// Returns the report on what is wrong, without secrets.
     fn read(&self, name: &str) -> Result<Profile, String> {
-        let profiles = Profiles::load_for(&self.locations, Platform::host());
+        // The launcher reads the profile, too: it does nothing but what root's files say.
+        // What is wrong with the profile is reported below.
+        if let Err(error) = launch::renew() {
+            tracing::debug!(%error, "the launcher goes on with what it had");
+        }
+        let open = |path: &Path| launch::files::open(path, Opening::Follow);
+        let profiles = Profiles::load_by(&self.locations, Platform::host(), &open);
         let mut profile = profiles.get(name).cloned().map_err(|wrong| wrong.to_string())?;
         profile.retry.from_start |= self.from_start;
         Ok(profile)
