@@ -19,6 +19,7 @@ mod lost;
 mod path_mtu;
 mod soak;
 mod strict;
+mod transmit_window;
 mod witness;
 mod world;
 
