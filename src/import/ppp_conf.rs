@@ -1,9 +1,12 @@
 //! The configuration of ppp(8): ppp.conf, ppp.linkup and ppp.linkdown, and the lines of an rc file that start it.
 
-use std::rc::Rc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use super::{
-    draft::{Origin, Tunnel},
+    draft::{Origin, Tunnel, shown},
     ppp_commands::{Command, Ppp},
     ppp_start::{self, Start},
     sources::{Source, Sources, Unread, root_of, within},
@@ -12,8 +15,12 @@ use super::{
 
 /// The deepest `!include` or `load`.
 const MAX_DEPTH: u32 = 8;
-/// The most commands of one tunnel.
+/// The most commands of one label, with those of the labels that it loads.
 const MAX_COMMANDS: usize = 4096;
+/// The most commands of all tunnels: a label that many others load counts for each.
+const MAX_ALL_COMMANDS: usize = 65_536;
+/// The most tunnels.
+const MAX_TUNNELS: usize = 256;
 
 /// A label and its commands.
 pub struct Section {
@@ -63,22 +70,32 @@ pub fn tunnels(named: &[Source], sources: &Sources<'_>) -> (Vec<Tunnel>, Vec<Str
     let root = files.first().map(|(_, source)| root_of(source.as_path(), "etc/ppp")).unwrap_or_default();
     let file = |path: &str| within(&root, path).and_then(|path| sources.read(&path).ok());
     let mut tunnels = Vec::new();
-    for section in conf.iter().filter(|section| section.label != "default") {
-        let mut commands = commands_of("default", &conf, 0);
-        commands.extend(commands_of(&section.label, &conf, 0));
-        let mut ppp = Ppp::new(&section.label, &file);
-        commands.iter().take(MAX_COMMANDS).for_each(|command| ppp.command(command));
+    let [names, up, down] = [&conf, &up, &down].map(|sections| Labels::new(sections));
+    let (mut seen, mut left) = (BTreeSet::from(["default"]), MAX_ALL_COMMANDS);
+    for label in conf.iter().map(|section| section.label.as_str()) {
+        // Sections with the same label are one.
+        if !seen.insert(label) {
+            continue;
+        }
+        if left == 0 || tunnels.len() == MAX_TUNNELS {
+            remarks
+                .push(format!("too many labels and commands: `{}` and others were not read", shown(label)));
+            break;
+        }
+        let mut ppp = Ppp::new(label, &file);
+        let mut commands = names.commands(&["default", label], &mut left, &mut ppp.tunnel);
+        commands.iter().for_each(|command| ppp.command(command));
         if !ppp.runs_pptp {
             continue;
         }
-        for (sections, is_up) in [(&up, true), (&down, false)] {
-            let label =
-                if sections.iter().any(|one| one.label == section.label) { &section.label } else { "MYADDR" };
-            for command in commands_of(label, sections, 0).iter().take(MAX_COMMANDS) {
+        for (labels, is_up) in [(&up, true), (&down, false)] {
+            let label = if labels.0.contains_key(label) { label } else { "MYADDR" };
+            commands = labels.commands(&[label], &mut left, &mut ppp.tunnel);
+            for command in &commands {
                 ppp.link_command(command, is_up);
             }
         }
-        match starts.iter().find(|start| start.labels.contains(&section.label)) {
+        match starts.iter().find(|start| start.labels.iter().any(|started| started == label)) {
             Some(start) => ppp.start(start),
             None => ppp.tunnel.note(
                 "how ppp is started (-ddial, -unit) is in no file that was read: name the one that starts it too, such \
@@ -166,24 +183,51 @@ fn include(
     }
 }
 
-/// Returns the commands of a label, with those of the labels that it loads in their places.
-fn commands_of(label: &str, sections: &[Section], depth: u32) -> Vec<Command> {
-    let mut all = Vec::new();
-    for section in sections.iter().filter(|section| section.label == label) {
-        for command in &section.commands {
+/// Sections by their label.
+struct Labels<'s>(BTreeMap<&'s str, Vec<&'s Section>>);
+
+impl<'s> Labels<'s> {
+    fn new(sections: &'s [Section]) -> Self {
+        let mut labels = BTreeMap::<_, Vec<_>>::new();
+        for section in sections {
+            labels.entry(section.label.as_str()).or_default().push(section);
+        }
+        Self(labels)
+    }
+
+    /// Returns the commands of these labels, with those of the labels that they load in their places, as many as are
+    /// left of all and at most [`MAX_COMMANDS`]. A longer list is cut, with a remark.
+    fn commands(&self, labels: &[&str], left_of_all: &mut usize, tunnel: &mut Tunnel) -> Vec<Command> {
+        let (mut all, most) = (Vec::new(), MAX_COMMANDS.min(*left_of_all));
+        let mut left = most;
+        let whole = labels.iter().all(|label| self.collect(label, 0, &mut left, &mut all));
+        *left_of_all -= most - left;
+        if !whole {
+            tunnel.note(format!("more than {most} commands: the rest was not read"));
+        }
+        all
+    }
+
+    /// Adds the commands of a label while some are left. A `load` counts too, since the label may have none. Returns
+    /// whether enough were left.
+    fn collect(&self, label: &str, depth: u32, left: &mut usize, all: &mut Vec<Command>) -> bool {
+        let sections = self.0.get(label).map(Vec::as_slice).unwrap_or_default();
+        for command in sections.iter().flat_map(|section| &section.commands) {
+            let Some(rest) = left.checked_sub(1) else { return false };
+            *left = rest;
             let loaded = command.text.strip_prefix("load").filter(|rest| rest.starts_with([' ', '\t']));
             match loaded {
-                Some(names) if depth < MAX_DEPTH && all.len() < MAX_COMMANDS => {
-                    for name in names.split_whitespace().take(8) {
-                        all.extend(commands_of(name, sections, depth + 1));
-                        all.truncate(MAX_COMMANDS);
+                Some(names) if depth < MAX_DEPTH => {
+                    let mut names = names.split_whitespace().take(8);
+                    if !names.all(|name| self.collect(name, depth + 1, left, all)) {
+                        return false;
                     }
                 }
                 _ => all.push(command.clone()),
             }
         }
+        true
     }
-    all
 }
 
 /// Returns the labels of a ppp.conf that run pptp(8), with the line of each, for the list of what can be imported.

@@ -11,6 +11,8 @@ use std::{
 pub const MAX_SIZE: usize = 1 << 20;
 /// The most files of one import, including those that other files name.
 const MAX_FILES: usize = 64;
+/// The most bytes of all these files.
+const MAX_ALL: usize = 4 << 20;
 
 /// Reads a file, at most [`MAX_SIZE`] and one more byte of it.
 pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
@@ -58,6 +60,7 @@ impl Source {
 pub struct Sources<'a> {
     read: ReadFile<'a>,
     left: Cell<usize>,
+    bytes_left: Cell<usize>,
 }
 
 /// Why a file was not read.
@@ -73,7 +76,7 @@ impl<'a> Sources<'a> {
     /// Returns the files that `read` can read.
     #[must_use]
     pub const fn new(read: ReadFile<'a>) -> Self {
-        Self { read, left: Cell::new(MAX_FILES) }
+        Self { read, left: Cell::new(MAX_FILES), bytes_left: Cell::new(MAX_ALL) }
     }
 
     /// Reads a file.
@@ -89,6 +92,9 @@ impl<'a> Sources<'a> {
             ErrorKind::PermissionDenied => Unread::Failed(format!("{error}: try sudo")),
             _ => Unread::Failed(error.to_string()),
         })?;
+        let left = self.bytes_left.get().checked_sub(bytes.len());
+        self.bytes_left
+            .set(left.ok_or_else(|| Unread::Failed(format!("more than {MAX_ALL} bytes in all files")))?);
         Source::new(&path.to_string_lossy(), &bytes).map_err(Unread::Failed)
     }
 }
@@ -142,6 +148,10 @@ mod tests {
         let sources = Sources::new(&small);
         let read = (0..200).filter(|_| sources.read(Path::new("x")).is_ok()).count();
         assert_eq!(read, MAX_FILES);
+        let full = |_: &Path| Ok(vec![b'x'; MAX_SIZE]);
+        let sources = Sources::new(&full);
+        let read = (0..200).filter(|_| sources.read(Path::new("x")).is_ok()).count();
+        assert_eq!(read, MAX_ALL / MAX_SIZE);
     }
 
     #[test]

@@ -68,6 +68,31 @@ fn files_that_name_each_other_are_read_a_limited_number_of_times() {
     assert!(toml.contains("[profile.a]"), "{toml}");
 }
 
+/// Found by the fuzz target `import_files`: such files took seconds, or for ever.
+#[test]
+fn labels_that_load_each_other_take_bounded_work() {
+    let import = |conf: &str| imported(Kind::Ppp, "/etc/ppp/ppp.conf", &[("/etc/ppp/ppp.conf", conf)]);
+    let device = " set device \"!pptp a.example\"\n";
+    // Eight hundred loads of the next label in each, and nothing in the last: 800 to the sixth power.
+    let chain: String = (0..6)
+        .map(|n| format!("b{n}:\n{}", format!(" load{}\n", format!(" b{}", n + 1).repeat(8)).repeat(100)))
+        .collect();
+    let (toml, remarks, _) = import(&format!("a:\n{device} load b0\n{chain}"));
+    assert!(toml.contains("[profile.a]"), "{toml}");
+    assert!(remarks.iter().any(|remark| remark.contains("more than 4096 commands")), "{remarks:?}");
+    // A file that includes itself: each label is there nine times, and is one tunnel.
+    let conf = format!(
+        "!include /etc/ppp/ppp.conf\ncommon:\n set mppe 56\n load common\na:\n{device} load common\n"
+    );
+    let (toml, ..) = import(&conf);
+    assert_eq!(toml.matches("[profile.").count(), 1, "{toml}");
+    // More labels than anyone has, all with the same commands.
+    let labels: String = (0..50_000).map(|number| format!("l{number}:\n load common\n")).collect();
+    let (toml, remarks, _) = import(&format!("common:\n{device}{}{labels}", " set mtu 1400\n".repeat(300)));
+    assert!((10..=256).contains(&toml.matches("[profile.").count()));
+    assert!(remarks.iter().any(|remark| remark.contains("too many labels and commands: `l")), "{remarks:?}");
+}
+
 #[test]
 fn hostile_text_stays_in_its_comment_and_its_string() {
     let text = "pty 'pptp a.example'\nuser \"a\\\"\\x7f# [profile.b]\"\nipparam \"x\\ny\"\nmtu \"1400\\n[profile.evil]\"\n";
