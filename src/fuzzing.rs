@@ -10,7 +10,10 @@ pub use crate::{
         session::fuzz::session,
     },
     import::fuzz::files as import_files,
-    net::rtsock::fuzzing::messages as net_rtsock,
+    net::{
+        dns_query::fuzz::answers as dns_answer, lookup::fuzz::messages as resolver_message,
+        rtsock::fuzzing::messages as net_rtsock,
+    },
     ppp::{
         auth::fuzz::drive as ppp_auth, hdlc::fuzz::streams as hdlc, link::fuzz::drive as ppp_link,
         mppe::fuzz::drive as ppp_mppe,
@@ -36,6 +39,7 @@ mod tests {
     const TARGETS: &[(&str, Drive)] = &[
         ("control_messages", control_messages),
         ("dhcp_inform", dhcp_inform),
+        ("dns_answer", dns_answer),
         ("engine_message", engine_message),
         ("hdlc", hdlc),
         ("import_files", import_files),
@@ -61,6 +65,7 @@ mod tests {
         ("pptp_gre_flow", pptp_gre_flow),
         ("pptp_options", pptp_options),
         ("resolv_conf", resolv_conf),
+        ("resolver_message", resolver_message),
         ("session", |data| session(data).map(drop)),
         ("supervisor_machine", supervisor_machine),
     ];
@@ -170,7 +175,17 @@ mod tests {
 
         #[test]
         fn parsers_accept_arbitrary_bytes(data in proptest::collection::vec(any::<u8>(), 0..300)) {
-            for target in [control_messages, dhcp_inform, engine_message, hdlc, import_files, pptp_options, resolv_conf] {
+            for target in [
+                control_messages,
+                dhcp_inform,
+                dns_answer,
+                engine_message,
+                hdlc,
+                import_files,
+                pptp_options,
+                resolv_conf,
+                resolver_message,
+            ] {
                 prop_assert_eq!(target(&data), Ok(()));
             }
         }

@@ -1,6 +1,9 @@
 //! A DNS query (RFC 1035), and the part of its answer that shows why a name was not resolved. Parses untrusted
 //! bytes, in the unprivileged resolver process. No I/O.
 
+#[cfg(any(feature = "fuzzing", test))]
+pub mod fuzz;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Length of a header, in bytes.

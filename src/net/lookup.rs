@@ -2,6 +2,9 @@
 //!
 //! Owns the code of that process and the validation of its answer. The parent enforces the timeout.
 
+#[cfg(any(feature = "fuzzing", test))]
+pub mod fuzz;
+
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, ToSocketAddrs},
