@@ -54,7 +54,7 @@ struct Harness {
     /// The last packet delivered, plain and sealed, and how many have been sealed since.
     last: Option<(Vec<u8>, Vec<u8>)>,
     since: u16,
-    /// Bounds the time that one input takes: key changes are slow under a sanitizer.
+    /// Bounds the time that one input takes, in key changes. One input in 16 may lose many packets.
     budget: u16,
 }
 
@@ -80,7 +80,8 @@ impl Harness {
             (sealer, opener)
         };
         let (sealer, opener) = ends();
-        Self { sealer, opener, ahead: ends(), honest: true, whole: true, last: None, since: 0, budget: 1200 }
+        let budget = if kind >> 4 == 15 { 1200 } else { 160 };
+        Self { sealer, opener, ahead: ends(), honest: true, whole: true, last: None, since: 0, budget }
     }
 
     /// Announces up to 15 packets of this length, and between two announcements as many as come.
@@ -109,7 +110,7 @@ impl Harness {
         let mut copy = packet.to_vec();
         let opened = self.opener.open(packet);
         let (one, two) = (&self.opener, &mut self.ahead.1);
-        if opened.as_deref() != two.open(&mut copy).as_deref() || format!("{one:?}") != format!("{two:?}") {
+        if opened.as_deref() != two.open(&mut copy).as_deref() || one.state() != two.state() {
             panic!("an expected packet is opened differently");
         }
         opened
@@ -152,7 +153,7 @@ impl Harness {
     fn forgery_arrives(&mut self, bytes: &[u8]) {
         (self.honest, self.whole) = (false, false);
         let _ = self.open(&mut bytes.to_vec());
-        self.budget = self.budget.saturating_sub(200);
+        self.budget = self.budget.saturating_sub(if self.budget > 160 { 200 } else { 20 });
     }
 
     fn packet_arrives_bent(&mut self, bytes: &[u8]) {

@@ -360,6 +360,14 @@ impl Opener {
     }
 }
 
+#[cfg(any(feature = "fuzzing", test))]
+impl Opener {
+    /// Returns what decides about the next packet, besides the keys.
+    pub(super) const fn state(&self) -> (u16, bool, u32) {
+        (self.expected, self.discarding, self.offences)
+    }
+}
+
 impl fmt::Debug for Opener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Opener")

@@ -112,6 +112,9 @@ impl StreamDecoder {
     }
 
     fn drop_front(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
         self.buffer.copy_within(count.min(self.filled)..self.filled, 0);
         self.filled = self.filled.saturating_sub(count);
     }
