@@ -263,8 +263,11 @@ fn systemd_units_prevent_restarts_after_final_failures_only() {
     // runit and s6 have the list in a script.
     for script in ["contrib/runit/finish", "contrib/s6/finish"] {
         let text = read(script);
-        let list =
-            text.lines().find_map(|line| line.split_once(')').filter(|_| line.contains(" | 19 | "))).unwrap().0;
+        let list = text
+            .lines()
+            .find_map(|line| line.split_once(')').filter(|_| line.contains(" | 19 | ")))
+            .unwrap()
+            .0;
         let list: BTreeSet<u8> = list.split(" | ").map(|code| code.parse().unwrap()).collect();
         assert_eq!(list, finals, "{script}");
     }

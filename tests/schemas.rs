@@ -117,13 +117,15 @@ impl Tree {
             (kind @ Kind::List, false) => of_kind(kind, Some(self.table())),
             (kind, false) => json!({ "anyOf": [of_kind(kind, None), self.table()] }),
         };
-        value["description"] = json!(key.help);
+        let members = value.as_object_mut().unwrap();
+        members.insert("description".to_owned(), json!(key.help));
         if let Absent::Is(default) = key.absent {
-            value["default"] = match (key.kind, default.parse::<u32>()) {
+            let default = match (key.kind, default.parse::<u32>()) {
                 (Kind::Flag, _) => json!(default == "true"),
                 (Kind::Number(..), Ok(number)) => json!(number),
                 _ => json!(default),
             };
+            members.insert("default".to_owned(), default);
         }
         value
     }

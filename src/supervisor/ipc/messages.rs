@@ -208,6 +208,7 @@ mod tests {
             uptime: Some(1),
             next_attempt_in: Some(1),
             reconnects: 1,
+            pause_left: Some(1),
             unreachable: vec![String::new()],
             warnings: vec![String::new()],
             last_failure: Some(Failure::new(Phase::Up, FailureKind::PeerLost, "")),
