@@ -105,7 +105,8 @@ impl Screen {
                 self.failed();
                 self.trying(failure.as_ref(), *wait_ms);
             }
-            Progress::Ready { tun, at_ms } => {
+            Progress::Ready { carrier, at_ms } => {
+                let tun = &carrier.tun;
                 self.close(&format!("done on {tun}"), *at_ms);
                 if !is_quiet {
                     line(format_args!("{}: up on {tun} after {} s", self.name, seconds(*at_ms)));

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{
     AuthProtocol, Conntrack, DefaultRoute, Demand, DnsBackend, DnsServers, Host, Leak, Mtu, PasswordSource,
-    PppBackend, Profile, Strength, backend, report::Draft, source::Span, tree::Reader, values,
+    PppBackend, Profile, Strength, backend, manage, report::Draft, source::Span, tree::Reader, values,
 };
 use crate::platform::Platform;
 
@@ -19,6 +19,7 @@ pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span, plat
         authentication(profile, at, &mut drafts);
     }
     link(profile, at, &mut drafts);
+    manage::check(profile, at, &mut drafts);
     domain(profile, platform, at, &mut drafts);
     tables(profile, platform, at, &mut drafts);
     labels(profile, platform, at, &mut drafts);

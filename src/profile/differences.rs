@@ -100,6 +100,7 @@ const SETTINGS: &[Setting] = &[
     setting!(Now, ["hooks.up"], hooks.up),
     setting!(Now, ["hooks.down"], hooks.down),
     setting!(Now, ["hooks.timeout"], hooks.timeout),
+    setting!(NextUp, ["link.manage"], link.manage),
     setting!(NextUp, ["link.netns"], link.netns),
     setting!(NextUp, ["link.rdomain"], link.rdomain),
     setting!(NextUp, ["link.fib"], link.fib),

@@ -184,8 +184,10 @@ impl Hooks {
 }
 
 /// `link`: the namespace or routing table of the tunnel device; the transport stays outside.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkSettings {
+    /// `link.manage`: whether this program sets up more than the device; otherwise another program does.
+    pub manage: bool,
     /// `link.netns`: a named network namespace (Linux).
     pub netns: Option<String>,
     /// `link.rdomain`: a routing domain (OpenBSD).
@@ -196,4 +198,10 @@ pub struct LinkSettings {
     pub rtlabel: Option<String>,
     /// `link.gre-allow`: whether OpenBSD's `net.inet.gre.allow` is set for the tunnel.
     pub gre_allow: bool,
+}
+
+impl Default for LinkSettings {
+    fn default() -> Self {
+        Self { manage: true, netns: None, rdomain: None, fib: None, rtlabel: None, gre_allow: false }
+    }
 }

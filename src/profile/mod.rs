@@ -17,6 +17,7 @@ pub mod differences;
 mod files;
 mod home_command;
 mod host;
+mod manage;
 mod name;
 mod nearest;
 pub mod password;

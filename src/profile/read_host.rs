@@ -25,6 +25,7 @@ pub(super) fn mss(reader: &mut Reader, table: &DeTable<'_>) -> Mss {
 pub(super) fn link(reader: &mut Reader, table: &DeTable<'_>) -> LinkSettings {
     let table = reader.table(table, "link");
     LinkSettings {
+        manage: reader.flag(table, "link.manage"),
         netns: reader.parsed(table, "link.netns", values::netns),
         rdomain: reader.number(table, "link.rdomain"),
         fib: reader.number(table, "link.fib"),

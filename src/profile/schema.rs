@@ -144,6 +144,12 @@ pub const KEYS: &[Key] = &[
     key("hooks.up", List, Unset, "program and arguments that are run when the tunnel is up"),
     key("hooks.down", List, Unset, "program and arguments that are run before it is taken down"),
     key("hooks.timeout", Time(SECOND, HOUR, &[]), Is("30s"), "time limit of each hook"),
+    key(
+        "link.manage",
+        Flag,
+        Is("true"),
+        "whether routes, resolvers and rules are pptpctl's, or another program's",
+    ),
     key("link.netns", Text, Unset, "network namespace of the tunnel device (Linux)"),
     key("link.rdomain", Number(1, 255, &[]), Unset, "routing domain of the tunnel device (OpenBSD)"),
     key("link.fib", Number(1, 65_535, &[]), Unset, "routing table of the tunnel device (FreeBSD)"),

@@ -342,7 +342,7 @@ impl Supervisor {
             Action::Configure(link) => self.configure(link),
             Action::Ready => {
                 let tun = self.tun_name().unwrap_or_default();
-                self.report.ready(tun);
+                self.report.ready(tun, self.machine.server());
             }
             Action::WithdrawRoutes => self.steps.withdraw_routes(),
             Action::Waiting(wait) => self.report.waiting(Some(wait), self.machine.was_up()),

@@ -132,3 +132,47 @@ fn metrics_are_those_of_the_tunnel() {
         );
     });
 }
+
+/// `link.manage = false`: NetworkManager's VPN service reads these lines, and sets up the rest.
+#[test]
+fn unmanaged_tunnel_sets_up_the_device_alone_and_says_what_a_manager_needs() {
+    in_world(working_server(), |world| {
+        world.profile("routes = []\nlink.manage = false\nretry.first = \"100ms\"");
+        let before = world.state();
+        let routes = || {
+            world.shell("ip route show table all | grep -v tun0; ip rule; nft list ruleset; cat /etc/resolv.conf || true")
+        };
+        let others = routes();
+        let mut up = world.command(&["up", "--foreground", "--json", "vpn"]);
+        let mut up = world.spawn(up.stdout(Stdio::piped()).stderr(Stdio::null()));
+        let lines = BufReader::new(up.stdout.take().unwrap()).lines();
+        let mut events = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+        let carrier = events.find(|event| event["event"] == "up").unwrap();
+        assert_eq!(
+            (&carrier["tun"], &carrier["server"]),
+            (&"tun0".into(), &"192.0.2.1:1723".into()),
+            "{carrier}"
+        );
+        let (local, peer) = (carrier["local"].as_str().unwrap(), carrier["peer"].as_str().unwrap());
+        let shown = world.shell("ip -o -4 addr show dev tun0; ip -o link show dev tun0");
+        assert!(shown.contains(&format!("inet {local} peer {peer}/32")), "{carrier} {shown}");
+        assert!(
+            shown.contains(&format!("mtu {} ", carrier["mtu"])) && shown.contains(",UP,"),
+            "{carrier} {shown}"
+        );
+        assert_eq!(
+            world.shell("ip route show dev tun0").lines().count(),
+            1,
+            "the kernel's route to the peer"
+        );
+        assert_eq!(routes(), others);
+        // The manager may take it down and change its addresses.
+        world.shell("ip addr flush dev tun0");
+        world.shell(&format!("kill -9 {}", world.pid("engine_pid")));
+        let again = events.find(|event| event["event"] == "up").unwrap();
+        assert_eq!(again["local"], carrier["local"], "{again}");
+        assert!(world.shell("ip -o -4 addr show dev tun0").contains(local));
+        world.down(&before);
+        assert!(up.wait().unwrap().success());
+    });
+}

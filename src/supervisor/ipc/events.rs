@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{messages::Status, progress::Progress};
+use super::{carrier::Carrier, messages::Status, progress::Progress};
 use crate::failure::{Failure, Phase};
 
 /// Version of the protocol. A change that is no addition increments it.
@@ -53,14 +53,12 @@ pub enum Event {
         text: String,
     },
     /// The tunnel carries packets for the first time.
-    Up {
-        /// Name of the device.
-        tun: String,
-    },
+    Up(Carrier),
     /// The tunnel was lost, and carries packets again.
     Reconnected {
-        /// Name of the device.
-        tun: String,
+        /// Its device and addresses, which may be others than before.
+        #[serde(flatten)]
+        carrier: Carrier,
         /// How often it has come up again.
         reconnects: u64,
     },
@@ -112,7 +110,7 @@ impl Event {
                 let failed = failure.map(|failure| Self::Failure { failure });
                 failed.into_iter().chain([Self::Waiting { wait_ms }]).collect()
             }
-            Progress::Ready { tun, .. } => vec![Self::Up { tun }],
+            Progress::Ready { carrier, .. } => vec![Self::Up(carrier)],
             Progress::Failed { failure, problems } => {
                 vec![Self::Down { failure: Some(failure), problems }]
             }
@@ -198,7 +196,8 @@ mod tests {
         assert_eq!(Event::of(&Progress::Attempt(failure.clone())), std::slice::from_ref(&failed));
         let trying = Progress::Trying { failure: Some(failure), wait_ms: Some(5) };
         assert_eq!(Event::of(&trying), [failed, Event::Waiting { wait_ms: Some(5) }]);
-        let ready = Event::of(&Progress::Ready { tun: "tun0".into(), at_ms: 1 });
-        assert_eq!(ready, [Event::Up { tun: "tun0".into() }]);
+        let carrier = Carrier { tun: "tun0".into(), mtu: Some(1400), ..Carrier::default() };
+        let ready = Event::of(&Progress::Ready { carrier: carrier.clone(), at_ms: 1 });
+        assert_eq!(ready, [Event::Up(carrier)]);
     }
 }

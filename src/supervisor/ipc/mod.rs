@@ -2,6 +2,7 @@
 //! that a waiting `up` reads, and the lock that identifies the supervisor's process.
 
 pub mod capture;
+pub mod carrier;
 pub mod client;
 mod connection;
 pub mod events;

@@ -9,6 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::carrier::Carrier;
 use crate::{
     failure::{Failure, Phase},
     os::{
@@ -46,8 +47,8 @@ pub enum Progress {
     },
     /// The tunnel carries packets.
     Ready {
-        /// Name of the device.
-        tun: String,
+        /// Its device and addresses.
+        carrier: Carrier,
         /// Time since `up` was called, in milliseconds.
         at_ms: u64,
     },
@@ -250,7 +251,7 @@ mod tests {
         // If each report had waited for even a hundredth of the final one's limit, this would fail.
         assert!(started.elapsed() < 20 * FINAL_REPORT_TIMEOUT, "{:?}", started.elapsed());
         let started = std::time::Instant::now();
-        reporter.report(&Progress::Ready { tun: "tun0".into(), at_ms: 1 });
+        reporter.report(&Progress::Ready { carrier: Carrier::default(), at_ms: 1 });
         assert!(started.elapsed() < 20 * FINAL_REPORT_TIMEOUT, "{:?}", started.elapsed());
         drop(waiting);
     }

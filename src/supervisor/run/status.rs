@@ -1,6 +1,9 @@
 //! Reports of the loop, to the log, systemd and the waiting `up`, and what the status says about links.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    net::SocketAddrV4,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use super::forgeable::ForgeableEnds;
 use crate::{
@@ -8,6 +11,7 @@ use crate::{
     failure::{Failure, FailureKind, Phase},
     os::usage,
     supervisor::{
+        ipc::carrier::Carrier,
         ipc::events::Event,
         ipc::messages::Status,
         ipc::progress::{Progress, Reporter},
@@ -147,20 +151,33 @@ impl Report {
         self.active.is_some()
     }
 
-    pub fn ready(&mut self, tun: String) {
+    pub fn ready(&mut self, tun: String, server: Option<SocketAddrV4>) {
+        let carrier = self.carrier(tun, server);
         if std::mem::take(&mut self.lost) {
             self.reconnects += 1;
             let reconnects = self.reconnects;
-            self.subscribers.publish(|| Event::Reconnected { tun: tun.clone(), reconnects });
+            self.subscribers.publish(|| Event::Reconnected { carrier: carrier.clone(), reconnects });
         } else {
-            self.subscribers.publish(|| Event::Up { tun: tun.clone() });
+            self.subscribers.publish(|| Event::Up(carrier.clone()));
         }
         self.phase = None;
         self.noted.clear();
-        tracing::info!("up on {tun}");
-        self.announce(&format!("up on {tun}"));
+        tracing::info!("up on {}", carrier.tun);
+        self.announce(&format!("up on {}", carrier.tun));
         let at_ms = self.elapsed_ms();
-        self.reporter.report(&Progress::Ready { tun, at_ms });
+        self.reporter.report(&Progress::Ready { carrier, at_ms });
+    }
+
+    fn carrier(&self, tun: String, server: Option<SocketAddrV4>) -> Carrier {
+        let link = self.active.as_ref().map(|active| &active.link);
+        Carrier {
+            tun,
+            server: server.map(|server| server.to_string()),
+            local: link.map(|link| link.local),
+            peer: link.map(|link| link.peer),
+            mtu: link.map(|link| link.mtu),
+            dns: link.map(|link| link.dns.clone()).unwrap_or_default(),
+        }
     }
 
     /// Reports that the supervisor goes on until the tunnel is up, which ends the start of the service.
@@ -327,7 +344,7 @@ mod tests {
         report.notes(std::slice::from_ref(&one));
         report.notes(&[one.clone(), two.clone()]);
         assert_eq!(*shown.borrow(), [one.clone(), two.clone()]);
-        report.ready("tun0".to_owned());
+        report.ready("tun0".to_owned(), None);
         report.notes(std::slice::from_ref(&two));
         assert_eq!(*shown.borrow(), [one, two.clone(), two]);
     }

@@ -231,7 +231,9 @@ impl Steps {
     pub fn renew_routes(&mut self) -> (usize, Result<(), ApplyError>) {
         let Some(changes) = &mut self.changes else { return (0, Ok(())) };
         // The device first: there are no routes by one that is down.
-        let (settings, device) = changes.renew_device();
+        // With `link.manage = false` its addresses and state are another program's.
+        let (settings, device) =
+            if self.profile.link.manage { changes.renew_device() } else { (Vec::new(), Ok(())) };
         let (missing, routes) = changes.renew_routes();
         if let (Some(name), false) = (changes.device_name(), settings.is_empty()) {
             let done = settings.join(", ");
