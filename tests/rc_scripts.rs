@@ -146,6 +146,35 @@ fn openrc_brings_up_the_tunnel_of_its_name() {
     assert_eq!(openrc("pptpctl", "start_pre && start"), (false, String::new()), "a service without a name");
 }
 
+/// The dispatcher script of NetworkManager, which calls it with a device and an action, and the connection in the
+/// environment.
+#[test]
+fn networkmanager_dispatcher_follows_the_listed_connection() {
+    let script = StubbedScript::of("networkmanager/dispatcher", "", "");
+    let place = script.dir.path();
+    let pairs = "# profile connection\n\noffice Home network\nlab Home network\nidle Cafe\nbroken Hotel\n";
+    fs::write(place.join("pairs"), pairs).unwrap();
+    let text = fs::read_to_string(&script.script).unwrap();
+    let text = text.replace("/etc/pptpctl/networkmanager\n", &format!("{}\n", place.join("pairs").display()));
+    // Not under systemd, and without the background, so that the calls are complete when it ends.
+    let text = text.replace("/run/systemd/system", "/nonexistent").replace("2>&1 &\n", "2>&1\n");
+    fs::write(&script.script, text).unwrap();
+    let calls = |connection: &str, action: &str| {
+        let calls = place.join("calls");
+        drop(fs::remove_file(&calls));
+        let ended = script.command(&["wlan0", action]).env("CONNECTION_ID", connection).status().unwrap();
+        (ended.success(), fs::read_to_string(calls).unwrap_or_default())
+    };
+    let both = "up --from-start --quiet office\nup --from-start --quiet lab\n";
+    assert_eq!(calls("Home network", "up"), (true, both.to_owned()));
+    assert_eq!(calls("Home network", "pre-down"), (true, "down office\ndown lab\n".to_owned()));
+    assert_eq!(calls("Home network", "dhcp4-change"), (true, String::new()));
+    assert_eq!(calls("Home", "up"), (true, String::new()), "a part of a name");
+    assert_eq!(calls("Cafe", "pre-down"), (true, "down idle\n".to_owned()), "not up is no failure");
+    assert_eq!(calls("Hotel", "pre-down"), (false, "down broken\n".to_owned()));
+    assert_eq!(script.run(&["wlan0", "up"]), (true, String::new()), "without a connection");
+}
+
 /// runsv(8) and s6-supervise run `run` in the service's directory, and `finish` with its exit status.
 #[test]
 fn runit_and_s6_bring_up_the_tunnel_of_their_directory() {
