@@ -51,7 +51,7 @@ use std::path::PathBuf;
 pub use self::{
     changes::Changes,
     device_watch::DeviceLoss,
-    dns::{NSSWITCH, SavedFile, detect as resolver_in_charge},
+    dns::{SavedFile, detect as resolver_in_charge},
     error::{ApplyError, Cause, Operation},
     files::FileOp,
     hook::trusted as may_run,
@@ -62,9 +62,11 @@ pub use self::{
     recover::{RecoveredItem, Recovery, recover, recover_keeping},
     steps::check as check_step,
     strays::{Strays, remove_strays},
-    surroundings::{RESOLVED_UPSTREAM, resolver_sources, surroundings},
+    surroundings::{resolver_sources, surroundings},
     trace::{AppliedRouting, Disposition, Trace},
 };
+#[cfg(target_os = "linux")]
+pub use self::{dns::NSSWITCH, surroundings::RESOLVED_UPSTREAM};
 use crate::platform::Platform;
 #[cfg(any(feature = "fuzzing", test))]
 pub use dns::fuzz::resolv_conf as resolv_conf_fuzz;

@@ -45,6 +45,7 @@ pub struct HookStep {
 }
 
 /// The names of the variables that a hook can get.
+#[cfg(any(target_os = "linux", test))]
 pub const HOOK_VARIABLES: [&str; 24] = [
     "IFNAME",
     "DEVICE",

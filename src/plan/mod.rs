@@ -45,6 +45,8 @@ use std::fmt;
 
 use crate::platform::Platform;
 
+#[cfg(target_os = "linux")]
+pub use self::hook::HOOK_VARIABLES;
 pub use self::{
     assigned::{assigned, peer_is_taken},
     build::{network, transport},
@@ -54,7 +56,7 @@ pub use self::{
     facts::{Facts, Ipv6, KeepDefault, NextHop},
     firewall::{Clamp, FirewallStep, Macros, PfRules, nft_removal, nft_text},
     gre_sysctl::AllowGreStep,
-    hook::{HOOK_VARIABLES, HookEvent, HookStep},
+    hook::{HookEvent, HookStep},
     kill_switch::{has_leak_filter, kill_switch_stays},
     kind::Key,
     leak_filter::{LEAK_LABEL, LeakFilterStep, is_leak_anchor},

@@ -46,7 +46,7 @@ mod tests {
             "[profile.x]\nserver = '192.0.2.1'\nuser = 'u'\npassword.file = '/p'\nlink.manage = false\n{keys}\n"
         );
         let profiles = Profiles::from_text_for(Path::new("x"), &text, true, Platform::Linux);
-        profiles.get("x").map(Clone::clone).map_err(|error| error.to_string())
+        profiles.get("x").cloned().map_err(|error| error.to_string())
     }
 
     #[test]

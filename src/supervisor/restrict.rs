@@ -88,7 +88,6 @@ pub fn apply(profile: &Profile, locations: &Locations) -> Result<Restrictions, S
 
 /// Returns no restrictions.
 #[cfg(not(target_os = "linux"))]
-#[expect(clippy::unnecessary_wraps, reason = "the same shape on every platform")]
 pub fn apply(_profile: &Profile, _locations: &Locations) -> Result<Restrictions, String> {
     Ok(Restrictions::default())
 }

@@ -20,6 +20,7 @@ const SLOW: &[&str] = &["roam", "link-down", "link-moves", "server-lost"];
 const NOT_ON_LINUX: &[(&str, &str)] = &[
     ("pf-anchor", "for BSD"),
     ("pf-syntax", "for BSD"),
+    ("leak-pf", "for BSD"),
     ("dns-resolvd", "for OpenBSD"),
     ("dns-resolvconf", "needs resolvconf(8)"),
     ("rdomain", "for OpenBSD"),
