@@ -16,11 +16,10 @@ mod resolved;
 
 use std::{collections::BTreeSet, path::Path};
 
+#[cfg(target_os = "linux")]
+pub use self::detect::NSSWITCH;
 pub(super) use self::parse::nameservers;
-pub use self::{
-    detect::{NSSWITCH, detect},
-    resolv_conf::SavedFile,
-};
+pub use self::{detect::detect, resolv_conf::SavedFile};
 use super::{
     Cause, Host, Program,
     error::known,

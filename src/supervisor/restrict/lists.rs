@@ -11,7 +11,7 @@ use crate::{
         landlock::{Access, Rule},
         launch::{Allowed, AllowedProgram, Arguments, Files, LinkedFile, Word},
     },
-    plan::{HOOK_VARIABLES, RESOLV_CONF},
+    plan::{self, HOOK_VARIABLES, RESOLV_CONF},
     platform::{self, Platform},
     profile::{Conntrack, DnsBackend, Locations, Mss, PppBackend, Profile},
     supervisor::{
@@ -42,7 +42,9 @@ pub(super) fn programs(profile: &Profile) -> Vec<AllowedProgram> {
         .map(|(name, arguments)| program(name, vec![Arguments::exactly(arguments)]))
         .collect();
     let clamps = profile.ppp.backend != PppBackend::Builtin && profile.mss != Mss::Off;
-    if profile.nftables.is_some() || profile.nat || clamps || profile.conntrack == Conntrack::Helper {
+    let can_pause = plan::pause_refusal(profile, Platform::Linux).is_none();
+    let has_table = profile.nftables.is_some() || profile.nat || profile.conntrack == Conntrack::Helper;
+    if has_table || clamps || can_pause {
         let tables = ["inet", "ip"].map(|family| Arguments::exactly(&["list", "tables", family]));
         let loading = [Arguments::exactly(&["-c", "-f", "-"]), Arguments::exactly(&["-f", "-"])];
         programs.iter_mut().filter(|program| program.file.ends_with("nft")).for_each(|program| {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    profile::{DnsServers, Host, PasswordSource, Server},
+    profile::{DefaultRoute, DnsServers, Host, Leak, PasswordSource, Server},
     secret::Secret,
 };
 
@@ -104,6 +104,10 @@ fn programs_of_other_keys_are_added() {
     let mut filter = profile();
     filter.nat = true;
     assert_eq!(names(&filter), [vec![("nft".to_owned(), 5)], with_listings(&[]).split_off(1)].concat());
+    // `pptpctl pause` loads a table.
+    let mut paused = profile();
+    (paused.leak, paused.default_route) = (Leak::Block, Some(DefaultRoute::Policy));
+    assert_eq!(names(&paused), names(&filter));
     let mut pppd = profile();
     pppd.ppp.backend = PppBackend::Pppd;
     assert_eq!(names(&pppd).last().unwrap(), &("/usr/sbin/pppd".to_owned(), 1));
