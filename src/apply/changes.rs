@@ -28,6 +28,8 @@ pub struct Changes {
     pub(super) ledger: Ledger,
     pub(super) host: Host,
     tun: Option<Tun>,
+    /// A device that the next step of opening one takes.
+    prepared: Option<Tun>,
     pub(super) notes: Vec<String>,
     /// Numbers of the steps that failed half-way: they are in the ledger but perhaps not in force.
     pub(super) half_done: Vec<u64>,
@@ -75,6 +77,7 @@ impl Changes {
             ledger,
             host,
             tun: None,
+            prepared: None,
             notes: Vec::new(),
             half_done: Vec::new(),
             main_table_decides: false,
@@ -86,6 +89,12 @@ impl Changes {
     #[must_use]
     pub const fn tun(&self) -> Option<&Tun> {
         self.tun.as_ref()
+    }
+
+    /// Provides the device that the next step of opening one takes instead: a PPP unit of the kernel. It is removed if it
+    /// is closed before that.
+    pub fn prepare_device(&mut self, device: Tun) {
+        self.prepared = Some(device);
     }
 
     /// Returns the name of the tunnel's device: the tun device, or the one of an external PPP daemon.
@@ -403,7 +412,10 @@ impl Changes {
         let verbs = steps::verbs(step);
         if let (Step::OpenTun(OpenTunStep { unit }), None) = (step, &held) {
             self.ledger.intend(part, step, PriorState::Nothing, None)?;
-            let tun = self.host.open_tun(*unit).map_err(|error| failed(error.into()))?;
+            let tun = match self.prepared.take() {
+                Some(prepared) => prepared,
+                None => self.host.open_tun(*unit).map_err(|error| failed(error.into()))?,
+            };
             let Tun { index, existed, .. } = tun;
             self.ledger.device(Device { name: tun.name.clone(), index, existed })?;
             self.tun = Some(tun);

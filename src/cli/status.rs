@@ -226,6 +226,9 @@ fn show(status: &Status) {
     if let (Some(auth), Some(mppe)) = (&status.auth, &status.mppe) {
         field("security", format!("authentication {auth}, encryption {mppe}"));
     }
+    if let Some(path) = &status.data_path {
+        field("data path", path.clone());
+    }
     if !status.dns.is_empty() {
         let servers: Vec<_> = status.dns.iter().map(ToString::to_string).collect();
         field("peer's DNS", servers.join(" "));
@@ -235,13 +238,15 @@ fn show(status: &Status) {
         let way = |packets, octets| format!("{} packets, {}", count(packets), bytes(count(octets)));
         field("received", way("ppp.received_packets", "ppp.received_bytes"));
         field("sent", way("ppp.sent_packets", "ppp.sent_bytes"));
+        // Linux counts none of these.
+        let is_counted = status.data_path.as_deref() != Some("kernel");
         let order = format!(
             "{} lost, {} reordered, {} duplicate",
             count("gre.rx_lost"),
             count("gre.rx_repaired"),
             count("gre.rx_duplicate")
         );
-        field("in transit", order);
+        field("in transit", if is_counted { order } else { "not counted by the kernel".to_owned() });
         if let Some(micros) = status.round_trip_micros {
             field("round trip", status_table::milliseconds(micros));
         }

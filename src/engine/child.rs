@@ -5,6 +5,7 @@
 //! that neither direction nor the control connection waits for long. With an external PPP a pty (`pty`)
 //! replaces the tun device.
 
+mod kernel;
 mod outgoing;
 mod pty;
 mod tap;
@@ -15,7 +16,7 @@ use std::{
     time::Instant,
 };
 
-use self::outgoing::Outgoing;
+use self::{kernel::KernelPath, outgoing::Outgoing};
 use super::{
     capture::{Capture, record::Kind},
     message::{FromEngine, Statistics, ToEngine, plain},
@@ -34,7 +35,7 @@ use crate::{
     os::{
         batch::Batch,
         channel::Channel,
-        jail, path_mtu,
+        jail, path_mtu, ppp,
         privileges::{self, Files, Use},
         usage,
         wait::{self, Interest},
@@ -62,8 +63,7 @@ pub fn main(loglevel: u8) -> io::Result<()> {
     privileges::kill_on_parent_exit();
     let Some((spec, descriptors, capture)) = receive_start(&channel)? else { return Ok(()) };
     let Some(password) = receive_password(&channel)? else { return Ok(()) };
-    let [tcp, gre, tun] = descriptors;
-    let mut engine = Engine::new(spec, password, channel, tcp, gre, tun)?;
+    let mut engine = Engine::new(spec, password, channel, descriptors)?;
     engine.outgoing.capture = capture;
     engine.run()
 }
@@ -73,8 +73,10 @@ struct Engine {
     channel: Channel,
     tcp: TcpPump,
     gre: OwnedFd,
-    /// The tun device, or the daemon's pty.
+    /// The tun device, the daemon's pty, or the kernel's PPP unit.
     tun: OwnedFd,
+    /// The rest of the path of a call whose packets the kernel moves.
+    kernel: Option<KernelPath>,
     /// The other end of the pty is closed.
     pty_gone: bool,
     server: std::net::SocketAddrV4,
@@ -89,6 +91,15 @@ struct Engine {
     ended: bool,
 }
 
+/// The descriptors of the start message.
+struct Descriptors {
+    tcp: OwnedFd,
+    gre: OwnedFd,
+    tun: OwnedFd,
+    /// The channel of a call whose packets the kernel moves.
+    kernel: Option<OwnedFd>,
+}
+
 #[derive(Default)]
 struct IoCounters {
     gre_receive_errors: u64,
@@ -96,14 +107,8 @@ struct IoCounters {
 }
 
 impl Engine {
-    fn new(
-        spec: Spec,
-        password: Secret,
-        channel: Channel,
-        tcp: OwnedFd,
-        gre: OwnedFd,
-        tun: OwnedFd,
-    ) -> io::Result<Self> {
+    fn new(spec: Spec, password: Secret, channel: Channel, descriptors: Descriptors) -> io::Result<Self> {
+        let Descriptors { tcp, gre, tun, kernel } = descriptors;
         let now = Instant::now();
         // Fails here, if ever, and not in the session.
         getrandom::fill(&mut [0; 2]).map_err(io::Error::other)?;
@@ -130,6 +135,7 @@ impl Engine {
             tcp,
             gre,
             tun,
+            kernel: kernel.map(KernelPath::new),
             pty_gone: false,
             server,
             incoming: Batch::new(BATCH, DATAGRAM),
@@ -153,7 +159,7 @@ impl Engine {
             if self.ended {
                 return Ok(());
             }
-            let [channel, tcp, gre, tun, _capture] = self.wait()?;
+            let [channel, tcp, gre, tun, frames, _capture] = self.wait()?;
             let now = Instant::now();
             if channel && !self.handle_messages(now)? {
                 // The supervisor is gone: the tunnel has no owner any more.
@@ -167,7 +173,11 @@ impl Engine {
                 self.tcp_ready(now);
                 self.confine()?;
             }
-            if tun && self.session.is_external() {
+            if self.kernel.is_some() {
+                if tun || frames {
+                    self.receive_frames(now);
+                }
+            } else if tun && self.session.is_external() {
                 self.receive_pty(now);
             } else if tun {
                 self.receive_tun(now);
@@ -177,14 +187,15 @@ impl Engine {
     }
 
     /// Waits until the channel, TCP, GRE or the tun device is ready, or a timeout is due.
-    fn wait(&self) -> io::Result<[bool; 5]> {
+    fn wait(&self) -> io::Result<[bool; 6]> {
         let deadline = earliest([self.tcp.next_timeout(), self.session.next_timeout()]);
         wait::until(
             [
                 Some((self.channel.as_fd(), Interest::Readable)),
                 self.tcp.interest(self.session.tcp_output()),
-                Some((self.gre.as_fd(), Interest::Readable)),
+                (!self.session.awaits_kernel()).then(|| (self.gre.as_fd(), Interest::Readable)),
                 self.tun_interest().map(|interest| (self.tun.as_fd(), interest)),
+                self.kernel.as_ref().and_then(KernelPath::readable).map(|fd| (fd, Interest::Readable)),
                 self.outgoing.capture.as_ref().and_then(Capture::pending).map(|fd| (fd, Interest::Writable)),
             ],
             deadline.map(|(at, _)| at),
@@ -192,7 +203,9 @@ impl Engine {
     }
 
     fn tun_interest(&self) -> Option<Interest> {
-        if !self.session.is_external() {
+        if let Some(kernel) = &self.kernel {
+            kernel.readable().map(|_| Interest::Readable)
+        } else if !self.session.is_external() {
             (self.session.is_up() && self.session.may_send()).then_some(Interest::Readable)
         } else if self.pty_gone {
             None
@@ -213,6 +226,7 @@ impl Engine {
                         self.session.fail(now, stopped);
                     }
                     ToEngine::Probe => self.session.probe(now),
+                    ToEngine::Attached => self.attached(now),
                     ToEngine::Alive => self.say(&FromEngine::Alive)?,
                     ToEngine::Query => {
                         self.say(&FromEngine::Statistics(self.statistics()))?;
@@ -235,12 +249,14 @@ impl Engine {
     /// Restricts the process to its open descriptors once TCP is connected.
     fn confine(&mut self) -> io::Result<()> {
         if !self.confined && self.tcp.is_open() {
-            let unfiltered = privileges::confine(&[
+            let descriptors = [
                 (self.channel.as_fd(), Use::Stream),
                 (self.tcp.as_fd(), Use::Socket),
                 (self.gre.as_fd(), Use::Socket),
                 (self.tun.as_fd(), Use::Stream),
-            ]);
+            ];
+            let requests: &[u32] = if self.kernel.is_some() { &ppp::ENGINE_REQUESTS } else { &[] };
+            let unfiltered = privileges::confine(&descriptors, requests);
             let unfiltered = match unfiltered {
                 Err(error) if self.best_effort => Some(error.to_string()),
                 unfiltered => unfiltered?,
@@ -341,6 +357,7 @@ impl Engine {
             self.session.fail(now, waited);
         }
         if log_due(self.session.next_timeout(), now) {
+            self.notice_data(now);
             let Self { session, tun, packets, outgoing, .. } = self;
             session.handle_timeout(now, &mut |ip| {
                 if let Some(capture) = &mut outgoing.capture {
@@ -363,6 +380,7 @@ impl Engine {
             self.send_gre();
         }
         self.session.after(now);
+        self.send_frames(now);
         self.write_pty();
         match self.tcp.write(self.session.tcp_output()) {
             Ok(size) => {
@@ -386,6 +404,7 @@ impl Engine {
             match event {
                 SessionEvent::Phase(phase, detail) => self.say(&FromEngine::Phase { phase, detail })?,
                 SessionEvent::Offers(offers) => self.say(&FromEngine::Offers(offers))?,
+                SessionEvent::Attach(peer_call_id) => self.say(&FromEngine::Attach(peer_call_id))?,
                 SessionEvent::Up(link) => self.say(&FromEngine::Up(link))?,
                 SessionEvent::PathMtu(path) => self.say(&FromEngine::PathMtu(path))?,
                 SessionEvent::PathSearched(end) => self.say(&FromEngine::PathSearched(end))?,
@@ -430,8 +449,8 @@ impl Engine {
     }
 }
 
-/// What an engine receives first: the descriptors are TCP, GRE, tun.
-type Beginning = (Spec, [OwnedFd; 3], Option<Capture>);
+/// What an engine receives first: its parts, the descriptors, and a capture if one is on.
+type Beginning = (Spec, Descriptors, Option<Capture>);
 
 /// Receives the start, and the socket of a capture if one comes before it.
 fn receive_start(channel: &Channel) -> io::Result<Option<Beginning>> {
@@ -447,9 +466,11 @@ fn receive_start(channel: &Channel) -> io::Result<Option<Beginning>> {
     let ToEngine::Start(spec) = first else {
         return Err(io::Error::other("the first message is not a start"));
     };
-    let descriptors = <[OwnedFd; 3]>::try_from(message.descriptors)
+    let mut descriptors = message.descriptors;
+    let kernel = if spec.kernel { descriptors.pop() } else { None };
+    let [tcp, gre, tun] = <[OwnedFd; 3]>::try_from(descriptors)
         .map_err(|got| io::Error::other(format!("{} descriptors instead of 3", got.len())))?;
-    Ok(Some((*spec, descriptors, captured)))
+    Ok(Some((*spec, Descriptors { tcp, gre, tun, kernel }, captured)))
 }
 
 /// Begins a capture to the socket that came with the message.

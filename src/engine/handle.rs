@@ -187,7 +187,8 @@ impl Engine {
         sent.is_ok()
     }
 
-    /// Sends the spec, the descriptors and the password. Does not wait for the connection.
+    /// Sends the spec, the descriptors and the password. `more` has the channel of a call whose packets the kernel moves.
+    /// Does not wait for the connection.
     ///
     /// # Errors
     /// Returns an error if the process does not accept a message: EPIPE if it has exited.
@@ -198,9 +199,11 @@ impl Engine {
         tcp: BorrowedFd<'_>,
         gre: BorrowedFd<'_>,
         tun: BorrowedFd<'_>,
+        more: Option<BorrowedFd<'_>>,
     ) -> io::Result<()> {
         let start = serde_json::to_vec(&ToEngine::Start(Box::new(spec)))?;
-        self.0.channel.send(&start, &[tcp, gre, tun])?;
+        let descriptors: Vec<_> = [tcp, gre, tun].into_iter().chain(more).collect();
+        self.0.channel.send(&start, &descriptors)?;
         // One byte in front, because an empty message would look like the end of the channel.
         let mut bare = zeroize::Zeroizing::new(vec![b'p']);
         bare.extend_from_slice(password.expose());

@@ -37,6 +37,8 @@ pub enum ToEngine {
         /// Whether IP packets of the tunnel are captured, too.
         inner: bool,
     },
+    /// The answer to [`FromEngine::Attach`]: the channel has the call, and the unit has the channel.
+    Attached,
     /// The network under the tunnel may have changed: check at once whether the server still answers, and end
     /// if it does not.
     Probe,
@@ -55,6 +57,8 @@ pub enum FromEngine {
     },
     /// What the server has offered so far; sent again whenever that changes.
     Offers(Offers),
+    /// The call is up: the kernel can begin its part, with the server's call id.
+    Attach(u16),
     /// The link is up; it carries packets once this host is configured for it.
     Up(LinkUp),
     /// What the path carries was found to differ from what was assumed.
@@ -200,7 +204,7 @@ impl FromEngine {
             Self::PathMtu(path) => vec![&mut path.warning],
             Self::Unfiltered(why) => vec![why],
             Self::Down(failure) => std::iter::once(&mut failure.detail).chain(&mut failure.hints).collect(),
-            Self::Statistics(_) | Self::PathSearched(_) | Self::Alive => Vec::new(),
+            Self::Statistics(_) | Self::PathSearched(_) | Self::Attach(_) | Self::Alive => Vec::new(),
         };
         for text in texts {
             *text = visible(text);
@@ -220,7 +224,7 @@ impl FromEngine {
                 offers.auth.len() <= 8 && offers.auth.iter().chain(&offers.mppe).all(|words| is_plain(words))
             }
             Self::Up(link) => return link.check().map(|()| message).map_err(str::to_owned),
-            Self::PathSearched(_) | Self::Alive => true,
+            Self::PathSearched(_) | Self::Attach(_) | Self::Alive => true,
             Self::Unfiltered(why) => is_plain(why),
             Self::PathMtu(PathMtu { mtu, warning }) => (68..=1500).contains(mtu) && is_plain(warning),
             Self::Statistics(statistics) => {

@@ -6,7 +6,7 @@ use super::bridge::Bridge;
 use crate::deadline::Deadline;
 use crate::ppp::{
     ccp::MppeRefusal,
-    link::{self, DownReason, Link, LinkDrop, LinkEvent, Received},
+    link::{self, DownReason, Link, LinkDrop, LinkEvent, MppeStart, Received, Unit},
     stream::PppCounters,
 };
 
@@ -65,6 +65,29 @@ impl PppSide {
     pub fn expect_frames<'a>(&mut self, frames: impl Iterator<Item = &'a [u8]>) {
         if let Self::Builtin(link) = self {
             link.expect_frames(frames);
+        }
+    }
+
+    /// Returns what a PPP unit of the kernel is to do ([`Link::unit`]); a daemon sets its own.
+    pub fn unit(&self) -> Unit {
+        match self {
+            Self::Builtin(link) => link.unit(),
+            Self::External(_) => Unit::default(),
+        }
+    }
+
+    /// Returns the parameters of MPPE that belong to a frame ([`Link::mppe_start`]).
+    pub fn mppe_start(&self, frame: &[u8]) -> Option<MppeStart> {
+        match self {
+            Self::Builtin(link) => link.mppe_start(frame),
+            Self::External(_) => None,
+        }
+    }
+
+    /// Records that data packets have come, which only the kernel sees.
+    pub fn note_data(&mut self) {
+        if let Self::Builtin(link) = self {
+            link.note_data();
         }
     }
 

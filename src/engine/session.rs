@@ -7,14 +7,16 @@
 //! This file has the engine's interface, the timeouts and the graceful shutdown. `call` handles events of the
 //! control connection, `phases` those of the link; `ready_check` and `peer_routes` run between IPCP and
 //! [`SessionEvent::Up`]; `packets` is the data path; `liveness` checks whether the server still answers;
-//! `path_mtu` finds out how large a packet the path carries.
+//! `path_mtu` finds out how large a packet the path carries; `kernel` has what differs if the kernel moves the packets.
 
 mod call;
+mod carrier;
 mod early;
 mod evidence;
 mod fate;
 #[cfg(any(feature = "fuzzing", test))]
 pub mod fuzz;
+mod kernel;
 mod liveness;
 mod packets;
 mod path_mtu;
@@ -56,6 +58,8 @@ pub enum SessionEvent {
     Phase(Phase, String),
     /// What the server has offered so far has changed.
     Offers(Offers),
+    /// The call is up, and the kernel is to carry its frames ([`Session::attached`]); the server's call id.
+    Attach(u16),
     /// The link carries packets.
     Up(LinkUp),
     /// The path carries less than the link, or again as much.

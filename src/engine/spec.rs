@@ -69,6 +69,9 @@ pub struct Spec {
     /// Whether an external daemon runs PPP: the third descriptor is then a pty, not a tun device, and the
     /// daemon does authentication and negotiation.
     pub external: bool,
+    /// Whether the kernel moves the packets: the third descriptor is then a PPP unit, and a fourth, an open node of the
+    /// PPP driver, becomes its channel ([`ToEngine::Attached`](super::message::ToEngine::Attached)).
+    pub kernel: bool,
     /// Limit of the size of TCP segments through the tunnel.
     pub mss: Mss,
     /// Whether the tunnel was up before this attempt, so that a refusal of the credentials has to be confirmed.

@@ -5,6 +5,7 @@
 //! - [`gre_witness`] shows GRE packets that a tunnel's socket does not get.
 //! - [`tun`] opens the device; [`packets`] reads and writes its packets; `offload` splits and combines them on
 //!   Linux.
+//! - [`kernel_ppp`] has the device and the call of a tunnel whose packets Linux moves itself.
 //! - [`routes`] and [`rules`] are the data types of requests to the kernel. `netlink` sends them on Linux,
 //!   `bsd` on the BSDs; [`rtsock`] and [`ifreq`] encode the BSDs' messages and ioctl arguments.
 //! - [`host_route_record`] lets another process remove the host route of one that was killed.
@@ -26,6 +27,7 @@ pub mod forwarding;
 pub mod gre_witness;
 pub mod host_route_record;
 pub mod ifreq;
+pub mod kernel_ppp;
 pub mod lookup;
 pub mod name_check;
 #[cfg(target_os = "linux")]

@@ -261,6 +261,19 @@ pub struct Link {
     pub up: bool,
 }
 
+/// What an interface has carried since it exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Packets and bytes received.
+    pub received: (u64, u64),
+    /// Packets and bytes sent.
+    pub sent: (u64, u64),
+    /// Packets that were to be sent and were not.
+    pub dropped: u64,
+    /// Packets received with an error.
+    pub errors: u64,
+}
+
 /// How a route is inserted into its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Insert {

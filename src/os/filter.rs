@@ -24,8 +24,8 @@ type BackendResult<T> = Result<T, seccompiler::BackendError>;
 /// Arguments are compared as 32-bit numbers.
 const ARGUMENT_32: SeccompCmpArgLen = SeccompCmpArgLen::Dword;
 
-/// A request of ioctl(2), as a 64-bit number in every C library.
-const FIONBIO: u64 = 0x5421;
+/// A request of ioctl(2).
+const FIONBIO: u32 = 0x5421;
 
 /// Allowed with any arguments.
 const CALLS: &[libc::c_long] = &[
@@ -79,13 +79,24 @@ const CALLS: &[libc::c_long] = &[
 const RESTRICTED: &[(libc::c_long, u8, libc::c_int)] =
     &[(libc::SYS_mmap, 2, libc::PROT_EXEC), (libc::SYS_mprotect, 2, libc::PROT_EXEC)];
 
-/// Restricts this thread to the calls of an engine, irrevocably.
+/// Restricts this thread to the calls of an engine, irrevocably; `requests` are those of ioctl(2) that it may make.
 ///
 /// # Errors
 /// Returns the kernel's error. A kernel without seccomp and a processor without a filter are no errors; there, the
 /// other restrictions must suffice, and the reason is returned.
-pub fn restrict_to_engine_calls() -> io::Result<Option<String>> {
-    install(|arch| program(arch, BTreeMap::new()))
+pub fn restrict_to_engine_calls(requests: &[u32]) -> io::Result<Option<String>> {
+    install(|arch| program(arch, ioctl_rules(requests)?))
+}
+
+/// Returns the rules that allow ioctl(2) with these requests, and no others.
+fn ioctl_rules(requests: &[u32]) -> BackendResult<BTreeMap<i64, Vec<SeccompRule>>> {
+    let rule = |request: &u32| {
+        let request = SeccompCondition::new(1, ARGUMENT_32, SeccompCmpOp::Eq, u64::from(*request))?;
+        SeccompRule::new(vec![request])
+    };
+    let rules = requests.iter().map(rule).collect::<BackendResult<Vec<_>>>()?;
+    // A call without rules is allowed with any arguments.
+    Ok(if rules.is_empty() { BTreeMap::new() } else { BTreeMap::from([(libc::SYS_ioctl, rules)]) })
 }
 
 /// Restricts this thread to the same calls and ioctl(2) with FIONBIO, by which the standard library makes a socket
@@ -94,10 +105,7 @@ pub fn restrict_to_engine_calls() -> io::Result<Option<String>> {
 /// # Errors
 /// As [`restrict_to_engine_calls`].
 pub fn restrict_to_drop_in_calls() -> io::Result<Option<String>> {
-    install(|arch| {
-        let request = SeccompCondition::new(1, ARGUMENT_32, SeccompCmpOp::Eq, FIONBIO)?;
-        program(arch, BTreeMap::from([(libc::SYS_ioctl, vec![SeccompRule::new(vec![request])?])]))
-    })
+    install(|arch| program(arch, ioctl_rules(&[FIONBIO])?))
 }
 
 /// Installs a filter. Returns why there is none if the kernel or the processor has none.
@@ -156,7 +164,7 @@ mod tests {
     /// Runs `test` in a new thread; the filter applies only to that thread.
     fn confined<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
         thread::spawn(|| {
-            restrict_to_engine_calls().unwrap();
+            restrict_to_engine_calls(&[]).unwrap();
             test()
         })
         .join()
@@ -199,6 +207,26 @@ mod tests {
             .map(|error| error.map(|error| error.kind()))
         });
         assert_eq!(refused, [Some(ErrorKind::PermissionDenied); 7]);
+    }
+
+    #[test]
+    fn engine_makes_only_the_requests_that_it_was_given() {
+        let fionread = u32::try_from(libc::FIONREAD).unwrap();
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let results = thread::spawn(move || {
+            restrict_to_engine_calls(&[FIONBIO, crate::os::ppp::ENGINE_REQUESTS[0]]).unwrap();
+            let allowed = ours.set_nonblocking(true).is_ok();
+            // Known to the kernel, but not for this descriptor; and one that is not in the list.
+            let unknown = crate::os::ppp::set_flags(&ours, 0).map_err(|error| error.raw_os_error());
+            let refused = crate::os::ppp::set_mode(&ours, 0x21, true).map_err(|error| error.raw_os_error());
+            (allowed, unknown, refused)
+        });
+        assert!(!crate::os::ppp::ENGINE_REQUESTS.contains(&fionread));
+        assert_eq!(results.join().unwrap(), (true, Err(Some(libc::ENOTTY)), Err(Some(libc::EPERM))));
+        assert_eq!(
+            confined(|| crate::os::ppp::set_flags(io::stderr(), 0).unwrap_err().raw_os_error()),
+            Some(libc::EPERM)
+        );
     }
 
     #[test]

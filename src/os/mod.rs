@@ -18,7 +18,8 @@
 //!   [`prompt`] asks there for a secret.
 //! - [`batch`] moves many datagrams with one system call; [`usage`] measures resource usage; [`cgroup`] counts the
 //!   programs that filter this process's packets; [`local_time`] formats times; [`kernel_module`] finds a driver.
-//! - `tun` has the requests of Linux's tun device; [`path_mtu`] lets the kernel refuse packets that are too long.
+//! - `tun` has the requests of Linux's tun device, [`ppp`] those of its PPP driver; [`path_mtu`] lets the kernel refuse
+//!   packets that are too long.
 //! - [`setuid`] detects a set-user-ID bit, [`private_dir`] a directory that others can change.
 //! - [`crash`] has the points at which tests kill a process.
 
@@ -49,6 +50,7 @@ pub mod namespace;
 pub mod netns;
 pub mod path_mtu;
 pub mod peer;
+pub mod ppp;
 pub mod private_dir;
 pub mod privileges;
 pub mod process;

@@ -131,12 +131,15 @@ pub fn confine_resolver() -> io::Result<()> {
 /// # Errors
 /// Returns the kernel's error.
 #[cfg(target_os = "linux")]
-pub fn confine_supervisor(enters_namespace: bool) -> io::Result<Option<String>> {
+pub fn confine_supervisor(enters_namespace: bool, kernel_path: bool) -> io::Result<Option<String>> {
     #[cfg(target_pointer_width = "64")]
-    return super::filter::refuse_calls(super::filter::Restricted::Supervisor { enters_namespace });
+    return super::filter::refuse_calls(super::filter::Restricted::Supervisor {
+        enters_namespace,
+        kernel_path,
+    });
     #[cfg(not(target_pointer_width = "64"))]
     {
-        let _ = enters_namespace;
+        let _ = (enters_namespace, kernel_path);
         Ok(Some(NO_FILTER.to_owned()))
     }
 }
@@ -161,24 +164,29 @@ mod confinement {
     }
 
     /// Drops the remaining privileges once all sockets are connected and all descriptors received: the
-    /// process keeps only the use of these descriptors. Returns why there is no filter of system calls, if a system that
+    /// process keeps only the use of these descriptors, and on Linux these requests of ioctl(2). Returns why there is no filter of system calls, if a system that
     /// should have one lacks it.
     ///
     /// # Errors
     /// Returns the kernel's error. The caller must exit.
-    pub fn confine(descriptors: &[(BorrowedFd<'_>, Use)]) -> io::Result<Option<String>> {
+    pub fn confine(descriptors: &[(BorrowedFd<'_>, Use)], requests: &[u32]) -> io::Result<Option<String>> {
         #[cfg(target_os = "linux")]
         {
             // The filter permits the same calls for every descriptor.
             let _ = descriptors;
             super::reach_nothing()?;
             #[cfg(target_pointer_width = "64")]
-            return crate::os::filter::restrict_to_engine_calls();
+            return crate::os::filter::restrict_to_engine_calls(requests);
             #[cfg(not(target_pointer_width = "64"))]
-            Ok(Some(super::NO_FILTER.to_owned()))
+            {
+                let _ = requests;
+                Ok(Some(super::NO_FILTER.to_owned()))
+            }
         }
         #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
         {
+            // Of Linux's PPP driver.
+            let _ = requests;
             // Without "inet": its sockets are connected, and it needs no other socket or address.
             crate::os::bsd::sandbox::pledge(c"stdio")?;
             crate::os::bsd::sandbox::confine(descriptors)?;

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     platform::Platform,
-    profile::{Conntrack, Mss, PppBackend, Profile},
+    profile::{Conntrack, DataPath, Mss, PppBackend, Profile},
 };
 
 /// One step of this kind.
@@ -114,9 +114,10 @@ pub(super) fn steps(
         if profile.pf.is_some() {
             notes.push("pf exists on the BSDs only: the anchor is left out on Linux".to_owned());
         }
-        // The builtin PPP clamps the MSS itself, in both directions.
-        let mss = match (profile.ppp.backend, profile.mss) {
-            (PppBackend::Builtin, _) | (_, Mss::Off) => None,
+        // The engine clamps the MSS itself, in both directions, if it has the packets.
+        let has_packets = profile.ppp.backend == PppBackend::Builtin && profile.data_path != DataPath::Kernel;
+        let mss = match (has_packets, profile.mss) {
+            (true, _) | (_, Mss::Off) => None,
             (_, Mss::Auto) => Some(Clamp::Mtu(Value::Open(Symbol::Mtu))),
             (_, Mss::Bytes(bytes)) => Some(Clamp::Bytes(bytes)),
         };

@@ -6,7 +6,8 @@ use ipnet::IpNet;
 
 use super::{
     AuthProtocol, Conntrack, DefaultRoute, Demand, DnsBackend, DnsServers, Host, Leak, Mtu, PasswordSource,
-    PppBackend, Profile, Strength, backend, manage, report::Draft, source::Span, tree::Reader, values,
+    PppBackend, Profile, Strength, backend, data_path, manage, report::Draft, source::Span, tree::Reader,
+    values,
 };
 use crate::platform::Platform;
 
@@ -27,6 +28,7 @@ pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span, plat
     if !failed(&["ppp.backend", "mppe"]) {
         backend::check(profile, platform, at, &mut drafts);
     }
+    data_path::check(profile, platform, at, &mut drafts);
     dns(profile, at, &mut drafts);
     if profile.retry.first > profile.retry.max && !failed(&["retry.first", "retry.max"]) {
         let title = "`retry.first` is longer than `retry.max`";

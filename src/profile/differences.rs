@@ -42,6 +42,7 @@ const SETTINGS: &[Setting] = &[
     setting!(NextUp, ["logstring"], logstring),
     setting!(Now, ["loglevel"], loglevel),
     setting!(Redial, ["missing-window"], missing_window),
+    setting!(NextUp, ["data-path"], data_path),
     setting!(Redial, ["transmit-window"], transmit_window),
     setting!(Now, ["timeouts.resolve"], timeouts.resolve),
     setting!(Redial, ["timeouts.connect"], timeouts.connect),

@@ -13,6 +13,7 @@
 
 mod backend;
 mod check;
+mod data_path;
 pub mod differences;
 mod files;
 mod home_command;
@@ -44,7 +45,7 @@ pub use host::{
 };
 pub use name::ProfileName;
 pub use password::SecretError;
-pub use ppp::{Ppp, PppBackend};
+pub use ppp::{DataPath, Ppp, PppBackend};
 pub use profiles::{LookupError, Profiles};
 pub use report::{Finding, Severity, Style};
 pub use review::HostView;

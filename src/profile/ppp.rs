@@ -33,3 +33,15 @@ pub enum PppBackend {
     /// `ppp`: FreeBSD's ppp(8).
     Ppp,
 }
+
+/// `data-path`: who moves the packets between the device and GRE.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DataPath {
+    /// The kernel, if it can and the tunnel is not encrypted; else the engine.
+    #[default]
+    Auto,
+    /// The kernel (Linux with `pptp` and `ppp_generic`, and `ppp_mppe` for encryption).
+    Kernel,
+    /// The engine.
+    Userland,
+}

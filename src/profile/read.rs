@@ -140,6 +140,7 @@ fn settings(
         ppp: ppp(reader, table),
         unit: reader.number(table, "unit"),
         mtu: reader.number(table, "mtu").map_or(Mtu::Auto, Mtu::Bytes),
+        data_path: reader.word(table, "data-path", &values::DATA_PATHS),
         routes: read_host::routes(reader, table),
         peer_routes: reader.flag(table, "peer-routes"),
         exclude: read_host::exclude(reader, table),

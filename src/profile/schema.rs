@@ -12,8 +12,8 @@ use Kind::{Flag, List, Number, Text, Texts, Time, Word, Words};
 use toml::de::DeValue;
 
 use super::values::{
-    AUTH, BACKENDS, COLLISIONS, CONNTRACKS, DEFAULT_MODES, DNS_BACKENDS, LEAKS, QUIRKS, RUN_AS, SANDBOXES,
-    names,
+    AUTH, BACKENDS, COLLISIONS, CONNTRACKS, DATA_PATHS, DEFAULT_MODES, DNS_BACKENDS, LEAKS, QUIRKS, RUN_AS,
+    SANDBOXES, names,
 };
 
 /// A key.
@@ -114,6 +114,12 @@ pub const KEYS: &[Key] = &[
     key("ppp.ipv6", Flag, Is("false"), "whether IPv6 is negotiated"),
     key("unit", Number(0, 9999, &[]), Unset, "number N of tunN"),
     key("mtu", Number(576, 1500, &["auto"]), Is("auto"), "MTU of the tunnel device, in bytes"),
+    key(
+        "data-path",
+        Word(&names(&DATA_PATHS)),
+        Is("auto"),
+        "who moves the packets: the engine or Linux itself",
+    ),
     key("routes", List, Unset, "prefixes that are reached through the tunnel"),
     key("routes.to", Text, Error("add `to`"), "prefix of the route"),
     key("routes.metric", Number(0, u32::MAX, &[]), Unset, "metric of the route"),

@@ -12,8 +12,8 @@ use std::{
 };
 
 use super::{
-    AuthProtocol, Conntrack, DefaultRoute, Dns, Hooks, Leak, LinkSettings, Mss, Mtu, Nftables, OnCollision,
-    Pf, Policy, Ppp, ProfileName, Quirks, Reorder, Route,
+    AuthProtocol, Conntrack, DataPath, DefaultRoute, Dns, Hooks, Leak, LinkSettings, Mss, Mtu, Nftables,
+    OnCollision, Pf, Policy, Ppp, ProfileName, Quirks, Reorder, Route,
 };
 use crate::secret::Secret;
 
@@ -65,6 +65,8 @@ pub struct Profile {
     pub unit: Option<u32>,
     /// `mtu` of the tunnel device.
     pub mtu: Mtu,
+    /// `data-path`: who moves the packets.
+    pub data_path: DataPath,
     /// `routes` into the tunnel, sorted by prefix, each prefix and table once.
     pub routes: Vec<Route>,
     /// `peer-routes`: also ask the server for routes (DHCPINFORM options 121 and 249).

@@ -6,8 +6,8 @@ use std::{net::Ipv4Addr, net::Ipv6Addr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 
 use super::{
-    AuthProtocol, Conntrack, DefaultRoute, Demand, DnsBackend, Host, Leak, OnCollision, Policy, PppBackend,
-    Quirks, RunAs, SandboxMode, Server, Strength, nearest::nearest,
+    AuthProtocol, Conntrack, DataPath, DefaultRoute, Demand, DnsBackend, Host, Leak, OnCollision, Policy,
+    PppBackend, Quirks, RunAs, SandboxMode, Server, Strength, nearest::nearest,
 };
 
 /// Advice on the right form of a value.
@@ -38,6 +38,8 @@ pub(super) const COLLISIONS: Keywords<OnCollision, 3> =
     [("refuse", OnCollision::Refuse), ("keep-lan", OnCollision::KeepLan), ("tunnel", OnCollision::Tunnel)];
 pub(super) const LEAKS: Keywords<Leak, 2> = [("allow", Leak::Allow), ("block", Leak::Block)];
 pub(super) const RUN_AS: Keywords<RunAs, 2> = [("root", RunAs::Root), ("invoker", RunAs::Invoker)];
+pub(super) const DATA_PATHS: Keywords<DataPath, 3> =
+    [("auto", DataPath::Auto), ("kernel", DataPath::Kernel), ("userland", DataPath::Userland)];
 pub(super) const SANDBOXES: Keywords<SandboxMode, 2> =
     [("strict", SandboxMode::Strict), ("best-effort", SandboxMode::BestEffort)];
 pub(super) const CONNTRACKS: Keywords<Conntrack, 2> =

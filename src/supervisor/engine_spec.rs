@@ -58,11 +58,19 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16, machine: &Ma
         remembered: None,
         want_dns: true,
         external: profile.ppp.backend != PppBackend::Builtin,
+        // Of a host that can do it (`run::kernel_path`).
+        kernel: false,
         mss: profile.mss,
         was_up: machine.was_up(),
         best_effort: profile.sandbox == SandboxMode::BestEffort,
         peer_routes: profile.peer_routes,
     }
+}
+
+/// Returns another call id to try, after this one was in use on this host; `None` if a quirk sets it.
+#[must_use]
+pub fn another_call_id(profile: &Profile) -> Option<u16> {
+    profile.quirks.differences().call_id.is_none().then(random_call_id)
 }
 
 /// Returns a call id that other tunnels to the same server probably do not have; not 0.

@@ -8,6 +8,7 @@ mod address_cache;
 pub mod backend;
 pub mod backoff;
 mod connections;
+mod data_path;
 pub mod debounce;
 pub mod doctor;
 mod dry_run;

@@ -42,7 +42,8 @@ pub fn apply(profile: &Profile, locations: &Locations) -> Result<Restrictions, S
             landlock::{self, Scope},
             launch, privileges,
         },
-        profile::SandboxMode,
+        platform::Platform,
+        profile::{DataPath, SandboxMode},
     };
     // Whether a restriction that the kernel has, and refuses, is an error.
     let is_strict = profile.sandbox == SandboxMode::Strict;
@@ -65,7 +66,8 @@ pub fn apply(profile: &Profile, locations: &Locations) -> Result<Restrictions, S
     capabilities::keep_only(&lists::capabilities(profile))
         .map_err(|error| format!("cannot give up capabilities: {error}"))?;
     let kept = capabilities::in_force().into_iter().map(capabilities::Capability::name).collect();
-    let missing = match privileges::confine_supervisor(profile.link.netns.is_some()) {
+    let kernel_path = DataPath::userland_reason(profile, Platform::host()).is_none();
+    let missing = match privileges::confine_supervisor(profile.link.netns.is_some(), kernel_path) {
         Err(error) if is_strict => return Err(refused("filter of system calls", &error)),
         Err(error) => Some(error.to_string()),
         Ok(missing) => missing,

@@ -18,6 +18,8 @@ mod engine_watch;
 pub(super) mod external_ppp;
 pub(super) mod firewall_watch;
 mod forgeable;
+mod kernel_dial;
+mod kernel_path;
 mod network_watch;
 mod pause;
 mod reload;

@@ -19,9 +19,10 @@ use super::{
 
 const UNIT: &str = include_str!("../../contrib/systemd/pptpctl@.service");
 const AUTOSTART: &str = include_str!("../../contrib/systemd/pptpctl-autostart.service");
-const DROP_INS: [(&str, &str); 2] = [
+const DROP_INS: [(&str, &str); 3] = [
     ("netns.conf", include_str!("../../contrib/systemd/netns.conf")),
     ("hooks.conf", include_str!("../../contrib/systemd/hooks.conf")),
+    ("kernel-path.conf", include_str!("../../contrib/systemd/kernel-path.conf")),
 ];
 /// The numbers of the system calls; of Debian's linux-libc-dev, on which libc6-dev depends.
 const NUMBERS: &str = "/usr/include/x86_64-linux-gnu/asm/unistd_64.h";

@@ -17,20 +17,54 @@ use std::{
 use nix::unistd::{Uid, setfsuid};
 use pptpctl::testing::{
     apply::{Directories, ledger::Ledger},
-    demo::config::CLIENT_DEVICE,
+    demo::config::{CLIENT_DEVICE, ServerConfig},
     plan::{MtuStep, Step},
     platform::Platform,
     supervisor::log::LARGEST,
 };
 
 use super::{
-    working_server,
+    no_mppe, working_server,
     world::{LIMIT, World, download, in_world, new_world, text},
 };
 
 const NOBODY: u32 = 65_534;
 const SOCKET: &str = "/run/pptpctl/vpn.sock";
 const LOG: &str = "/var/log/pptpctl/vpn.log";
+
+/// Of this kernel: CI's has no PPTP sockets. `tests/kernel_lab` has the other case.
+#[test]
+fn data_path_falls_back_to_the_engine_and_says_why() {
+    in_world(ServerConfig { mppe: no_mppe(), ..working_server() }, |world| {
+        // Up to the kernel's modules.
+        if std::path::Path::new("/sys/module/pptp").exists() {
+            return;
+        }
+        let expected = "userland (this kernel has no PPTP sockets (module pptp), or the systemd unit refuses them (kernel-path.conf))";
+        for (profile, path) in [
+            (
+                "mppe = \"allow\"",
+                "userland (auto: the kernel cannot tell forged MPPE packets from good ones)",
+            ),
+            ("mppe = \"off\"", expected),
+            ("mppe = \"off\"\ndata-path = \"userland\"", "userland (as data-path says)"),
+        ] {
+            world.profile(profile);
+            let before = world.state();
+            world.up();
+            let shown = text(&world.run(&["status", "vpn"]).stdout);
+            assert!(shown.contains(&format!("  data path    {path}\n")), "{shown}");
+            world.down(&before);
+        }
+        world.profile("mppe = \"off\"\ndata-path = \"kernel\"");
+        world.assert_up_fails(
+            22,
+            "connect",
+            &["data-path = \"kernel\": this kernel has no PPTP sockets"],
+            60.0,
+        );
+    });
+}
 
 #[test]
 fn unprivileged_user_gets_no_status() {

@@ -70,6 +70,9 @@ impl Engine {
             SessionEvent::Phase(phase, _) => capture.note(format_args!("phase {phase} has begun")),
             SessionEvent::Up(link) => capture.note(format_args!("the link is up, MTU {}", link.mtu)),
             SessionEvent::Down(failure) => capture.note(format_args!("the session has ended: {failure}")),
+            SessionEvent::Attach(_) => {
+                capture.note(format_args!("the kernel moves the packets, which are not captured"))
+            }
             SessionEvent::Offers(_) | SessionEvent::PathMtu(_) | SessionEvent::PathSearched(_) => {}
         }
     }

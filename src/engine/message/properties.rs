@@ -55,7 +55,7 @@ proptest! {
                 Ok(FromEngine::Phase { detail, .. }) => prop_assert!(is_plain(&detail)),
                 Ok(FromEngine::Down(failure)) => prop_assert!(is_plain(&failure.detail)),
                 Ok(FromEngine::PathMtu(path)) => prop_assert!((68..=1500).contains(&path.mtu) && is_plain(&path.warning)),
-                Ok(FromEngine::PathSearched(_) | FromEngine::Alive) => {}
+                Ok(FromEngine::PathSearched(_) | FromEngine::Attach(_) | FromEngine::Alive) => {}
                 Ok(FromEngine::Unfiltered(why)) => prop_assert!(is_plain(&why)),
                 Ok(FromEngine::Statistics(statistics)) => prop_assert!(statistics.counters.len() <= 256),
             }
@@ -156,6 +156,7 @@ fn spec() -> impl Strategy<Value = Spec> {
                 }),
                 want_dns,
                 external,
+                kernel: ipv6,
                 mss,
                 was_up: peer_routes,
                 best_effort: peer_routes,

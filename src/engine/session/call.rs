@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use super::{Session, SessionEvent, wrong_calls::WrongCalls};
+use super::{Session, SessionEvent, carrier::Carrier, wrong_calls::WrongCalls};
 use crate::{
     engine::{bridge::Bridge, message::plain, ppp_side::PppSide, verdict},
     failure::{Failure, FailureKind, Phase},
@@ -34,6 +34,8 @@ pub(super) struct Call {
     pub looped: u64,
     /// Packets for other calls.
     pub wrong_calls: WrongCalls,
+    /// Who encapsulates the link's frames.
+    pub carrier: Carrier,
 }
 
 impl Session {
@@ -123,7 +125,11 @@ impl Session {
             last_heard: None,
             looped: 0,
             wrong_calls: WrongCalls::default(),
+            carrier: if self.spec.kernel { Carrier::KernelSoon } else { Carrier::Engine },
         });
+        if self.spec.kernel {
+            self.events.push_back(SessionEvent::Attach(peer_call_id));
+        }
         let early = self.early.take();
         if !early.is_empty() {
             tracing::debug!("{} GRE packets came before the call reply", early.len());

@@ -56,6 +56,7 @@ impl Session {
                 let seconds = now.saturating_duration_since(at).as_secs_f32();
                 format!("its last GRE packet came {seconds:.0} s ago")
             }
+            None if self.spec.kernel => "none of its PPP frames has come".to_owned(),
             None => "none of its GRE packets has come".to_owned(),
         }
     }

@@ -6,7 +6,7 @@
 
 use std::{net::Ipv4Addr, ops::Range, time::Instant};
 
-use super::{Call, Session, peer_routes::PeerRoutes};
+use super::{Call, Session, carrier::Carrier, peer_routes::PeerRoutes};
 use crate::{
     engine::ppp_side::PppSide,
     failure::Phase,
@@ -52,9 +52,14 @@ impl Session {
             }
             return;
         };
-        let Call { flow, link, received, last_heard, wrong_calls, .. } = call;
+        let Call { flow, link, received, last_heard, wrong_calls, carrier, .. } = call;
         link.set_lost(flow.lost_before(packet));
-        let taken = flow.receive(now, packet, &mut |frame| pass_in(now, frame, link, mss, offers, to_tun));
+        let taken = flow.receive(now, packet, &mut |frame| {
+            // Else the frame comes by the kernel's channel too, and this packet is only counted.
+            if *carrier != Carrier::Kernel {
+                pass_in(now, frame, link, mss, offers, to_tun);
+            }
+        });
         if taken.is_ok() {
             *received += 1;
             *last_heard = Some(now);
@@ -70,9 +75,15 @@ impl Session {
 
     /// Handles the timeouts of flow and link: releases packets that waited too long for an earlier one.
     pub(super) fn call_timeout(&mut self, now: Instant, to_tun: &mut impl FnMut(&[u8])) {
-        let Self { call: Some(Call { flow, link, .. }), mss, peer_routes: offers, .. } = self else { return };
+        let Self { call: Some(Call { flow, link, carrier, .. }), mss, peer_routes: offers, .. } = self else {
+            return;
+        };
         link.set_lost(flow.lost_when_due());
-        flow.handle_timeout(now, &mut |frame| pass_in(now, frame, link, mss, offers, to_tun));
+        flow.handle_timeout(now, &mut |frame| {
+            if *carrier != Carrier::Kernel {
+                pass_in(now, frame, link, mss, offers, to_tun);
+            }
+        });
         link.handle_timeout(now);
     }
 
@@ -121,7 +132,12 @@ impl Session {
     /// Writes the next GRE packet that is not data from the tun device: a control frame of the link, a route
     /// request, or an acknowledgement without payload. Returns its range in `out`.
     pub fn gre_output(&mut self, now: Instant, out: &mut [u8]) -> Option<Range<usize>> {
-        let Call { flow, link, .. } = self.call.as_mut()?;
+        let Call { flow, link, carrier, .. } = self.call.as_mut()?;
+        if *carrier != Carrier::Engine {
+            // The kernel acknowledges.
+            let _not_sent = flow.poll_ack(now);
+            return None;
+        }
         while let Some(frame) = link.poll_output() {
             if let Some(place) = out.get_mut(MAX_HEADER..MAX_HEADER + frame.len()) {
                 place.copy_from_slice(&frame);

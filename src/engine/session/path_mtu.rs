@@ -78,6 +78,11 @@ impl PathSearch {
         search.or_else(|| earliest([suspicion, self.again.map(|at| (at, "path MTU again"))]))
     }
 
+    /// Returns the next frame of the search, for a packet that the kernel makes.
+    pub fn poll_frame(&mut self) -> Option<Vec<u8>> {
+        self.outbox.pop_front().map(|(_, frame)| frame)
+    }
+
     /// Writes the next packet of the search. Returns its range in `out`.
     pub fn poll_packet(&mut self, now: Instant, flow: &mut Flow, out: &mut [u8]) -> Option<Range<usize>> {
         let (probe, frame) = self.outbox.pop_front()?;

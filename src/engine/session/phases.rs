@@ -164,6 +164,7 @@ pub(super) fn link_config(spec: &Spec, password: Secret, random: link::Random) -
     config.prefer_stronger = spec.prefer_stronger;
     config.mppe = spec.mppe;
     config.ipv6 = spec.ipv6;
+    config.kernel_data = spec.kernel;
     // pptpd starts a pppd for each call; what arrives before pppd runs is lost, so retransmit early.
     config.timing.negotiation.first = Duration::from_millis(200);
     config.timing.lcp = spec.limits.lcp;

@@ -3,6 +3,7 @@
 mod control_messages;
 mod ends;
 mod evidence;
+mod kernel;
 mod liveness;
 mod losses;
 mod path_mtu;
@@ -82,6 +83,10 @@ struct World {
     found: Vec<(Duration, PathMtu)>,
     /// When a search of the path's MTU had ended.
     searched: Vec<(Duration, PathSearchEnd)>,
+    /// The server's call id, for a kernel that is to have the call.
+    attach: Option<u16>,
+    /// Frames that the kernel has sent.
+    sent: u64,
 }
 
 impl World {
@@ -111,6 +116,8 @@ impl World {
             path: path_mtu::LinkPath::default(),
             found: Vec::new(),
             searched: Vec::new(),
+            attach: None,
+            sent: 0,
         }
     }
 
@@ -209,6 +216,7 @@ impl World {
             match event {
                 SessionEvent::Phase(phase, _) => self.seen.push(phase.word().to_owned()),
                 SessionEvent::Offers(offers) => self.offers = offers,
+                SessionEvent::Attach(call) => self.attach = Some(call),
                 SessionEvent::Up(link) => self.up = Some((at, link)),
                 SessionEvent::PathMtu(path) => self.found.push((at, path)),
                 SessionEvent::PathSearched(end) => self.searched.push((at, end)),
@@ -347,6 +355,7 @@ fn spec() -> Spec {
         unauthenticated: false,
         prefer_stronger: true,
         external: false,
+        kernel: false,
         mss: crate::ppp::mss::Mss::Auto,
         was_up: false,
         best_effort: false,

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{DefaultNla, Emitable, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
@@ -12,9 +12,11 @@ use netlink_packet_route::{
 };
 
 use super::{Error, Netlink};
-use crate::net::routes::Link;
+use crate::net::routes::{Link, Traffic};
 
 const IFLA_INET_CONF: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_PPP_DEV_FD: u16 = 1;
 const NLA_F_NESTED: u16 = 0x8000;
 const IPV4_DEVCONF_PROMOTE_SECONDARIES: u16 = 20;
 
@@ -178,11 +180,64 @@ impl Netlink {
         self.change(&what, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
+    /// Makes an open node of the PPP driver a unit, whose device has this name.
+    ///
+    /// # Errors
+    /// Returns EEXIST if the name is in use, EBUSY while the driver is, EOPNOTSUPP without the driver (or before Linux 4.7).
+    pub fn create_ppp(&mut self, name: &str, node: BorrowedFd<'_>) -> Result<(), Error> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let fd = DefaultNla::new(IFLA_PPP_DEV_FD, node.as_raw_fd().to_ne_bytes().to_vec());
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Other("ppp".to_owned())),
+            LinkInfo::Other(DefaultNla::new(IFLA_INFO_DATA | NLA_F_NESTED, emitted(&fd))),
+        ]));
+        let what = format!("create {name} as a PPP device");
+        self.change(&what, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Returns the packets and bytes that an interface has received and sent; `None` if there is no such interface.
+    ///
+    /// # Errors
+    /// Returns the kernel's error.
+    pub fn traffic(&mut self, name: &str) -> Result<Option<Traffic>, Error> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let mut found = None;
+        let what = format!("read the counters of {name}");
+        let outcome = self.query(&what, RouteNetlinkMessage::GetLink(message), &mut |answer| {
+            if let Ok(RouteNetlinkMessage::NewLink(link)) = answer {
+                found = link.attributes.iter().find_map(|attribute| match attribute {
+                    LinkAttribute::Stats64(all) => Some(Traffic {
+                        received: (all.rx_packets, all.rx_bytes),
+                        sent: (all.tx_packets, all.tx_bytes),
+                        dropped: all.tx_dropped.saturating_add(all.tx_errors),
+                        errors: all.rx_errors,
+                    }),
+                    _ => None,
+                });
+            }
+            Ok(())
+        });
+        match outcome {
+            Ok(()) => Ok(found),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn link_message(&mut self, name: &str) -> Result<LinkMessage, Error> {
         let mut message = LinkMessage::default();
         message.header.index = self.index(name)?;
         Ok(message)
     }
+}
+
+/// Returns an attribute with its header.
+fn emitted(attribute: &DefaultNla) -> Vec<u8> {
+    let mut bytes = vec![0; attribute.buffer_len()];
+    attribute.emit(&mut bytes);
+    bytes
 }
 
 pub(super) fn read(message: &LinkMessage) -> Option<Link> {

@@ -137,6 +137,8 @@ pub enum Restricted {
     Supervisor {
         /// `link.netns` is set.
         enters_namespace: bool,
+        /// The kernel may move the tunnel's packets, which needs a PPTP socket.
+        kernel_path: bool,
     },
 }
 
@@ -156,7 +158,7 @@ fn program(process: Restricted, arch: TargetArch) -> BackendResult<BpfProgram> {
             calls.extend_from_slice(RESOLVER);
             &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK]
         }
-        Restricted::Supervisor { enters_namespace } => {
+        Restricted::Supervisor { enters_namespace, kernel_path } => {
             calls.extend_from_slice(SUPERVISOR);
             calls.extend_from_slice(CHANGES_BY_NAME);
             rules.insert(libc::SYS_fchmod, bits(1, BAD_MODE)?);
@@ -165,7 +167,15 @@ fn program(process: Restricted, arch: TargetArch) -> BackendResult<BpfProgram> {
             }
             // It only counts the programs of its control group.
             rules.insert(libc::SYS_bpf, vec![unless(0, &[PROG_QUERY])?]);
-            &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_PACKET]
+            const FAMILIES: [libc::c_int; 6] = [
+                libc::AF_UNIX,
+                libc::AF_INET,
+                libc::AF_INET6,
+                libc::AF_NETLINK,
+                libc::AF_PACKET,
+                crate::os::ppp::AF_PPPOX,
+            ];
+            if kernel_path { &FAMILIES } else { FAMILIES.split_last().map_or(&[], |(_, others)| others) }
         }
     };
     let families: Vec<libc::c_long> = families.iter().map(|family| libc::c_long::from(*family)).collect();
@@ -241,7 +251,7 @@ mod tests {
         thread.join().unwrap()
     }
 
-    const SUPERVISOR: Restricted = Restricted::Supervisor { enters_namespace: false };
+    const SUPERVISOR: Restricted = Restricted::Supervisor { enters_namespace: false, kernel_path: false };
 
     #[test]
     fn programs_and_other_families_of_sockets_are_refused() {
@@ -280,8 +290,22 @@ mod tests {
             nix::sched::setns(own, nix::sched::CloneFlags::CLONE_NEWNET)
         };
         let before = enter();
-        assert_eq!(restricted(Restricted::Supervisor { enters_namespace: true }, enter), before);
+        assert_eq!(
+            restricted(Restricted::Supervisor { enters_namespace: true, kernel_path: false }, enter),
+            before
+        );
         assert_eq!(restricted(SUPERVISOR, enter), Err(nix::errno::Errno::EPERM));
+    }
+
+    #[test]
+    fn supervisor_opens_pptp_sockets_only_for_the_kernels_path() {
+        let open = || crate::os::ppp::pptp_socket().map(drop).map_err(|error| error.raw_os_error());
+        let before = open();
+        assert_eq!(
+            restricted(Restricted::Supervisor { enters_namespace: false, kernel_path: true }, open),
+            before
+        );
+        assert_eq!(restricted(SUPERVISOR, open), Err(Some(libc::EPERM)));
     }
 
     #[cfg(target_arch = "x86_64")]

@@ -39,6 +39,8 @@ pub struct LinkConfig {
     pub mppe: Policy,
     /// Whether IPV6CP is used; otherwise it is answered with Protocol-Reject.
     pub ipv6: bool,
+    /// Whether the kernel moves the data packets ([`Unit`](super::Unit)): the link negotiates, and sees none of them.
+    pub kernel_data: bool,
     /// Timers and limits.
     pub timing: Timing,
     /// Random bytes, for magic numbers, challenges and interface identifiers. Must be unpredictable.
@@ -184,6 +186,7 @@ impl LinkConfig {
             prefer_stronger: true,
             mppe: Policy::default(),
             ipv6: false,
+            kernel_data: false,
             timing: Timing::default(),
             random,
         }
@@ -202,6 +205,7 @@ impl fmt::Debug for LinkConfig {
             .field("prefer_stronger", &self.prefer_stronger)
             .field("mppe", &self.mppe)
             .field("ipv6", &self.ipv6)
+            .field("kernel_data", &self.kernel_data)
             .field("timing", &self.timing)
             .finish_non_exhaustive()
     }

@@ -127,6 +127,9 @@ impl Link {
         number: u16,
         information: &'a mut [u8],
     ) -> Received<'a> {
+        if self.config.kernel_data {
+            return self.receive_undecrypted(now, number);
+        }
         match self.open_data(now, number, information) {
             Ok((version @ (protocol::IPV4 | protocol::IPV6), ip)) => match self.deliver(ip, version) {
                 Ok(()) => Received::Ip(ip),
@@ -207,7 +210,7 @@ impl Link {
 
     /// Counts a data packet that could not be read, and ends the link if packets have come for a while and none
     /// could be. LCP echoes alone would keep such a link up for ever.
-    fn note_unreadable(&mut self, now: Instant, reason: LinkDrop) {
+    pub(super) fn note_unreadable(&mut self, now: Instant, reason: LinkDrop) {
         let is_about_keys =
             matches!(reason, LinkDrop::Mppe(_) | LinkDrop::ClearRefused | LinkDrop::EncryptedUnexpected);
         if !is_about_keys || !self.up || self.cipher.is_undecided() {
@@ -234,11 +237,15 @@ impl Link {
             self.fail(now, DownReason::DataUnreadable { packets, lasted, last: reason });
             return self.pump(now);
         }
+        if opener.needs_reset() {
+            self.request_reset(now);
+        }
+    }
+
+    /// Sends a CCP Reset-Request, unless one was sent a short time ago.
+    pub(super) fn request_reset(&mut self, now: Instant) {
         let due = self.reset_sent.is_none_or(|at| now.saturating_duration_since(at) >= RESET_INTERVAL);
-        if opener.needs_reset()
-            && due
-            && let Some(ccp) = &mut self.ccp
-        {
+        if due && let Some(ccp) = &mut self.ccp {
             ccp.send_new(code::RESET_REQUEST, &[]);
             self.reset_sent = Some(now);
             self.counters.resets_sent = self.counters.resets_sent.saturating_add(1);
@@ -259,6 +266,11 @@ impl Cipher {
     /// Returns whether both directions are encrypted.
     pub(super) fn is_on(&self) -> bool {
         matches!(self, Self::On { sealer: Some(_), opener: Some(_), .. })
+    }
+
+    /// Returns whether packets that we receive are encrypted.
+    pub(super) fn has_keys(&self) -> bool {
+        matches!(self, Self::On { opener: Some(_), .. })
     }
 
     pub(super) fn mppe(&self) -> Option<Mppe> {

@@ -26,6 +26,7 @@ mod establish;
 mod event;
 #[cfg(any(feature = "fuzzing", test))]
 pub mod fuzz;
+mod kernel_data;
 mod network;
 mod path_echo;
 #[cfg(test)]
@@ -40,6 +41,7 @@ use std::{
 pub use config::{Echo, LinkConfig, MPPE_OVERHEAD, Random, Role};
 pub use counters::{LinkCounters, LinkDrop};
 pub use event::{DownReason, InterfaceIds, LinkEvent, LinkUp, Mppe};
+pub use kernel_data::{MppeStart, Unit};
 
 use crate::deadline::{Deadline, earliest};
 use crate::ppp::{

@@ -24,7 +24,7 @@ impl Link {
         self.phase = Phase::Network;
         self.phase_end = now.checked_add(self.config.timing.network);
         let policy = self.config.mppe;
-        let available = self.keys.as_ref().map_or(0, Keys::supported_bits);
+        let available = self.keys.as_ref().map_or(0, Keys::supported_bits) & self.supported_strengths();
         let ccp = Ccp::new(policy, available);
         match (policy.demand, ccp.possible()) {
             (Demand::Require, false) => {
@@ -277,6 +277,9 @@ impl Link {
             }
             (code::RESET_ACK, Cipher::On { opener: Some(opener), .. }) => {
                 opener.handle_reset_ack();
+                if self.config.kernel_data {
+                    self.unreadable = None;
+                }
                 Ok(())
             }
             _ => Err(LinkDrop::WrongPhase),

@@ -55,6 +55,16 @@ impl Keys {
         Self { send: start.clone(), receive: start }
     }
 
+    /// Returns the start key of one direction for another implementation of MPPE, with zeros behind a short one; `None` if
+    /// there is none of this strength.
+    #[must_use]
+    pub fn start(&self, transmit: bool, strength: Strength) -> Option<Zeroizing<[u8; 16]>> {
+        let key = if transmit { &self.send } else { &self.receive };
+        let mut padded = Zeroizing::new([0; 16]);
+        padded.iter_mut().zip(key.bytes(strength)?).for_each(|(to, from)| *to = *from);
+        Some(padded)
+    }
+
     /// Returns whether there are keys of this strength. The short ones are missing only after MS-CHAPv1 with
     /// a password that has no LAN Manager hash (longer than 14 characters, or not ASCII).
     #[must_use]

@@ -40,6 +40,7 @@ fn every_key_sets_its_field() {
         "`ppp.label` without ppp.backend = \"ppp\"",
         "MS-CHAPv1 beside MS-CHAPv2 with pppd",
         "`peer-routes` with an external PPP",
+        "`data-path = \"kernel\"` is not possible here",
         "`dns.domains` needs systemd-resolved",
         "a network namespace has a resolv.conf of its own",
         "`retry.keep-routes = false` beside `leak = \"block\"`",

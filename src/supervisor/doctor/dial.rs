@@ -23,7 +23,7 @@ use crate::{
         signals::{Request, Signals},
         wait::{self, Interest},
     },
-    profile::{Host, PppBackend, Profile},
+    profile::{DataPath, Host, PppBackend, Profile},
     secret::Secret,
     supervisor::{
         backoff, disable_core_files, engine_spec,
@@ -158,6 +158,7 @@ impl<'a> Dial<'a> {
         // A daemon would configure its device, and the request for routes uses the addresses.
         profile.ppp.backend = PppBackend::Builtin;
         profile.peer_routes = false;
+        profile.data_path = DataPath::Userland;
         let profile = Rc::new(profile);
         let once = backoff::Policy {
             first: profile.retry.first,
@@ -325,11 +326,12 @@ impl<'a> Dial<'a> {
             tun: Some(engine_end.into()),
             path_mtu: path_mtu(Some(&next_hop)),
             notes: Vec::new(),
+            kernel: None,
         };
         let spec = engine_spec::spec(&self.profile, server, sockets.path_mtu, &self.machine);
         let (local, dev, call_id) = (self.local, Some(device_of(&next_hop)), spec.call_id);
         self.firewall.dials(DialPath { server, local, dev, options, call_id });
-        self.children.dial(spec, &sockets)
+        self.children.dial(spec, sockets)
     }
 
     fn child_reports(&mut self, event: ChildEvent) {
@@ -357,7 +359,7 @@ impl<'a> Dial<'a> {
                     self.path_found(negotiation::path_searched(Some(end)));
                 }
             }
-            ChildEvent::Engine(FromEngine::Alive) => {}
+            ChildEvent::Engine(FromEngine::Alive | FromEngine::Attach(_)) => {}
             ChildEvent::Engine(FromEngine::Unfiltered(why)) => {
                 (self.found)(Finding::warning("filter", unfiltered(&why)));
             }

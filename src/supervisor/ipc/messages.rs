@@ -107,6 +107,9 @@ pub struct Status {
     /// Authentication, such as `MS-CHAPv2` or `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<String>,
+    /// Who moves the packets: `kernel`, or `userland` with the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_path: Option<String>,
     /// When the tunnel came up, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<u64>,
@@ -209,6 +212,7 @@ mod tests {
             next_attempt_in: Some(1),
             reconnects: 1,
             pause_left: Some(1),
+            data_path: Some(String::new()),
             unreachable: vec![String::new()],
             warnings: vec![String::new()],
             last_failure: Some(Failure::new(Phase::Up, FailureKind::PeerLost, "")),

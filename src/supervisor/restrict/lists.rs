@@ -10,10 +10,11 @@ use crate::{
         capabilities::Capability,
         landlock::{Access, Rule},
         launch::{Allowed, AllowedProgram, Arguments, Files, LinkedFile, Word},
+        ppp,
     },
     plan::{self, HOOK_VARIABLES, RESOLV_CONF},
     platform::{self, Platform},
-    profile::{Conntrack, DnsBackend, Locations, Mss, PppBackend, Profile},
+    profile::{Conntrack, DataPath, DnsBackend, Locations, Mss, PppBackend, Profile},
     supervisor::{
         backend::{self, pppd},
         firewall::reading,
@@ -165,7 +166,12 @@ pub(super) fn rules(profile: &Profile, locations: &Locations) -> Vec<Rule> {
         device("/dev/null"),
     ];
     match profile.ppp.backend {
-        PppBackend::Builtin => rules.push(device("/dev/net/tun")),
+        PppBackend::Builtin => {
+            rules.push(device("/dev/net/tun"));
+            if DataPath::userland_reason(profile, Platform::Linux).is_none() {
+                rules.push(device(ppp::NODE));
+            }
+        }
         PppBackend::Pppd | PppBackend::Ppp => rules.extend([device("/dev/ptmx"), device("/dev/pts")]),
     }
     if profile.conntrack == Conntrack::Helper {

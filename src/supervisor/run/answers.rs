@@ -50,6 +50,7 @@ impl Supervisor {
         let status = Status {
             name: self.profile.name.as_str().to_owned(),
             tun: self.tun_name(),
+            data_path: self.steps.data_path().map(ToString::to_string),
             unreachable: self.steps.unreachable(),
             pause_left: self.pause_left(),
             warnings: self.warnings().collect(),

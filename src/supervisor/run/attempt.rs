@@ -44,14 +44,16 @@ impl Supervisor {
             self.machine.record_next_hop(next_hop);
         }
         let dev = firewall_watch::device(&facts);
-        let sockets = self.steps.connect(*server.ip(), facts)?;
+        let mut sockets = self.steps.connect(*server.ip(), facts)?;
         self.network.local = transport::local_address(&sockets.gre);
         let mut spec = engine_spec::spec(&self.profile, server, sockets.path_mtu, &self.machine);
         spec.remembered = self.redial_memory.dial(server);
+        self.prepare_kernel_call(&mut spec, &mut sockets)?;
         let (local, options, call_id) = (self.network.local, sockets.options, spec.call_id);
         self.firewall.dials(DialPath { server, local, dev, options, call_id });
-        self.children.dial(spec, &sockets)?;
-        self.report.notes(&sockets.notes);
+        let notes = std::mem::take(&mut sockets.notes);
+        self.children.dial(spec, sockets)?;
+        self.report.notes(&notes);
         Ok(())
     }
 

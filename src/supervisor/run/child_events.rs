@@ -33,7 +33,9 @@ impl Supervisor {
                 }
             }
             ChildEvent::Engine(FromEngine::Offers(offers)) => tracing::debug!(?offers, "the server offers"),
+            ChildEvent::Engine(FromEngine::Attach(peer_call_id)) => self.attach(peer_call_id),
             ChildEvent::Engine(FromEngine::Up(link)) => {
+                self.kernel_link_up();
                 let found = self.children.link_up(link);
                 self.confirmed(found);
             }
@@ -48,7 +50,8 @@ impl Supervisor {
             }
             // For `doctor`; for the watch of `children`.
             ChildEvent::Engine(FromEngine::PathSearched(_) | FromEngine::Alive) => {}
-            ChildEvent::Engine(FromEngine::Statistics(statistics)) => {
+            ChildEvent::Engine(FromEngine::Statistics(mut statistics)) => {
+                self.add_kernel_traffic(&mut statistics);
                 self.report.statistics(&statistics);
                 self.answer_status(Some(&statistics));
             }

@@ -14,6 +14,7 @@ use super::{
     engine_watch::{Due, EngineWatch, dial_limit},
     external_ppp::{External, Found},
     internal,
+    kernel_dial::KernelDial,
     steps::Sockets,
 };
 use crate::{
@@ -63,6 +64,8 @@ pub(in crate::supervisor) struct Children {
     /// Why the external PPP ended; the engine only reports that it was asked to stop.
     ppp_verdict: Option<Failure>,
     child: Child,
+    /// The kernel's part in the call, if it has one.
+    kernel: Option<KernelDial>,
     log: EngineLog,
     /// When to kill an engine that was asked to end.
     due: Option<Instant>,
@@ -82,6 +85,7 @@ impl Children {
             ppp: None,
             ppp_verdict: None,
             child: Child::None,
+            kernel: None,
             log: EngineLog::default(),
             due: None,
             query_due: None,
@@ -142,7 +146,7 @@ impl Children {
 
     /// Starts the engine with the tun device and the password; or with the engine's end of a daemon's pty and
     /// no password, which the engine does not need then.
-    pub fn dial(&mut self, spec: Spec, sockets: &Sockets) -> Result<(), Failure> {
+    pub fn dial(&mut self, spec: Spec, sockets: Sockets) -> Result<(), Failure> {
         let line;
         let (device, password) = match Daemon::of(&self.profile) {
             None => (sockets.tun.as_ref().ok_or_else(|| internal("no tun device"))?, self.password.clone()),
@@ -159,8 +163,10 @@ impl Children {
             engine.capture(sink.as_fd(), sink.inner);
         }
         let (tcp, gre) = (sockets.tcp.as_fd(), sockets.gre.as_fd());
-        let dialed = engine.dial(spec, &password, tcp, gre, device.as_fd());
+        let channel = sockets.kernel.as_ref().map(|kernel| kernel.call.channel().as_fd());
+        let dialed = engine.dial(spec, &password, tcp, gre, device.as_fd(), channel);
         self.child = Child::Engine(engine);
+        self.kernel = sockets.kernel;
         self.watch = Some(EngineWatch::new(dial_limit(&self.profile.timeouts), Instant::now()));
         self.due = None;
         dialed.map_err(|error| {
@@ -186,6 +192,11 @@ impl Children {
             engine.capture(sink.as_fd(), sink.inner);
         }
         self.capture = Some(sink);
+    }
+
+    /// Returns the kernel's part in the call, if it has one.
+    pub fn kernel(&mut self) -> Option<&mut KernelDial> {
+        self.kernel.as_mut()
     }
 
     /// Returns whether this attempt has an external PPP.
@@ -242,6 +253,7 @@ impl Children {
 
     pub fn kill(&mut self) {
         self.child = Child::None;
+        self.kernel = None;
         self.due = None;
     }
 

@@ -2,6 +2,7 @@
 //! them.
 
 mod collisions;
+mod device;
 mod pause;
 mod reload;
 mod taken_traffic;
@@ -18,7 +19,7 @@ use nix::{ifaddrs::InterfaceAddress, net::if_::InterfaceFlags};
 
 pub(super) use self::reload::NotReloaded;
 use self::{collisions::CollisionState, taken_traffic::TakenTraffic};
-use super::internal;
+use super::{internal, kernel_dial::KernelDial};
 use crate::{
     apply::{self, ApplyError, Cause, Changes, DeviceLoss, Directories, Operation},
     engine::message::LinkUp,
@@ -30,7 +31,7 @@ use crate::{
     plan::{self, Facts, NextHop, Plan, Step},
     platform::Platform,
     profile::Profile,
-    supervisor::{hints::SHOW_DEVICE, host_files},
+    supervisor::{data_path::Choice, hints::SHOW_DEVICE, host_files},
 };
 
 /// Warning for log and status.
@@ -56,11 +57,16 @@ pub(in crate::supervisor) struct Sockets {
     pub path_mtu: u16,
     /// Notes for the user.
     pub notes: Vec<String>,
+    /// The kernel's part in the call, if it has one.
+    pub kernel: Option<KernelDial>,
 }
 
 /// The changes to this host. Dropping them undoes them.
 pub(super) struct Steps {
+    /// The tunnel's, with `data-path` as it was decided.
     profile: Rc<Profile>,
+    /// Who moves the packets; `None` before the first dial.
+    data_path: Option<Choice>,
     /// `None` once they are undone.
     changes: Option<Changes>,
     /// The profile with the routes that the server offered; set with `peer-routes`, after the first answer.
@@ -88,6 +94,7 @@ impl Steps {
             .map_err(|error| step_failure(Phase::Resolve, &error))?;
         Ok(Self {
             profile,
+            data_path: None,
             changes: Some(changes),
             offered: None,
             without_routes: false,
@@ -129,6 +136,7 @@ impl Steps {
         let facts = facts.map_err(|error| route_failure(&error))?;
         self.collisions.server = Some(server);
         let _host = self.compare();
+        self.prepare_device()?;
         // Routes offered last time stay until there is a new answer: the kill switch covers them, too.
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
         let transport = plan::transport(planned, Platform::host()).resolve(&facts);
@@ -150,6 +158,7 @@ impl Steps {
             gre,
             tun: tun.map(Tun::share).transpose().map_err(|error| internal(&error.to_string()))?,
             notes: transport.notes,
+            kernel: None,
         })
     }
 

@@ -160,6 +160,7 @@ impl Checks {
                 FromEngine::Phase { phase, detail }
             }
             SessionEvent::Offers(offers) => FromEngine::Offers(offers),
+            SessionEvent::Attach(call) => FromEngine::Attach(call),
             SessionEvent::Up(link) => {
                 ensure(self.stopped.is_none(), "the link is up after a stop")?;
                 ensure(self.external || !self.sealed || link.encryption != "none", "up without encryption")?;

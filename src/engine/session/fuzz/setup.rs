@@ -78,6 +78,7 @@ impl Setup {
             }),
             want_dns: client & 4 == 0,
             external: options & 0xe0 == 0xe0,
+            kernel: false,
             mss: Mss::Auto,
             was_up: options & 1 != 0,
             best_effort: false,

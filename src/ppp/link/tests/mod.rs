@@ -6,6 +6,7 @@ mod encryption;
 mod endings;
 mod faults;
 mod hostile;
+mod kernel_data;
 mod pair;
 mod recorded;
 mod watched;
