@@ -36,6 +36,16 @@ pub struct Capture {
 impl Capture {
     /// Starts tcpdump and waits until it captures.
     pub fn start(lab: &Lab) -> Self {
+        Self::of(lab, "ip proto 47 or tcp port 1723")
+    }
+
+    /// Does the same without the packets of another tunnel, to this server. That one is up when the capture begins, and
+    /// sends an LCP echo when its status is asked for.
+    pub fn start_without(lab: &Lab, other: &str) -> Self {
+        Self::of(lab, &format!("(ip proto 47 or tcp port 1723) and not host {other}"))
+    }
+
+    fn of(lab: &Lab, filter: &str) -> Self {
         let file = lab.case_dir().join("session.pcap");
         let mut command = on_wire(&[
             "tcpdump",
@@ -52,7 +62,7 @@ impl Capture {
             "root",
             "-w",
         ]);
-        command.arg(&file).arg("ip proto 47 or tcp port 1723");
+        command.arg(&file).arg(filter);
         let mut tcpdump =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = tcpdump.stderr.as_mut().unwrap();
