@@ -50,6 +50,9 @@ const fn files(platform: Platform) -> &'static [&'static str] {
 /// A name with an IPv6 address only where NAT64 is in use (RFC 7050).
 const NAT64_NAME: &str = "ipv4only.arpa";
 
+/// How long its answer is waited for after those about the name itself.
+const NAT64_LIMIT: Duration = Duration::from_millis(300);
+
 /// The result of the queries about a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -146,12 +149,18 @@ struct Inquiry {
 }
 
 fn check_at(name: &str, servers: &[IpAddr], limit: Duration) -> Report {
-    let deadline = Instant::now() + limit;
+    let mut deadline = Instant::now() + limit;
     let mut asked: Vec<Inquiry> = servers.iter().map(|address| Inquiry::start(*address, name)).collect();
-    while asked.iter().any(Inquiry::is_pending) {
+    let mut is_complete = false;
+    while asked.iter().any(Inquiry::is_open) {
+        if !is_complete && !asked.iter().any(Inquiry::is_pending) {
+            // The answer about NAT64 may come last, or never.
+            is_complete = true;
+            deadline = deadline.min(Instant::now() + NAT64_LIMIT);
+        }
         let fds: Vec<_> = asked
             .iter()
-            .filter(|inquiry| inquiry.is_pending())
+            .filter(|inquiry| inquiry.is_open())
             .filter_map(|inquiry| Some((inquiry.socket.as_ref().ok()?.as_fd(), Interest::Readable)))
             .collect();
         if Instant::now() >= deadline || wait::any(&fds, Some(deadline)).is_err() {
@@ -193,6 +202,11 @@ impl Inquiry {
     fn is_pending(&self) -> bool {
         let [ipv4, ipv6, _] = &self.replies;
         self.socket.is_ok() && !self.refused && (ipv4.is_none() || ipv6.is_none())
+    }
+
+    /// Returns whether any answer is still to come.
+    fn is_open(&self) -> bool {
+        self.socket.is_ok() && !self.refused && self.replies.iter().any(Option::is_none)
     }
 
     fn receive(&mut self) {

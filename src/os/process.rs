@@ -159,6 +159,27 @@ pub fn exists(pid: impl TryInto<i32>) -> bool {
     pid.try_into().is_ok_and(|pid: i32| pid > 0 && kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
 }
 
+/// Returns whether a process has been killed, or is exiting, and still holds its files: the kernel closes them some time
+/// after kill(2), on a busy machine a while. Linux only: elsewhere `false`.
+#[must_use]
+pub fn is_ending(pid: u32) -> bool {
+    // proc(5): state is the first field behind the name, flags the seventh.
+    const EXITING: u32 = 0x4;
+    const SIGKILL: u64 = 1 << 8;
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let status = read("status");
+    let is_killed = |name: &str| {
+        let mask = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & SIGKILL != 0)
+    };
+    // Read second: a signal that is no longer pending has set the flag by now.
+    let stat = read("stat");
+    let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let state = fields.next().unwrap_or_default();
+    let flags: u32 = fields.nth(5).and_then(|flags| flags.parse().ok()).unwrap_or(0);
+    is_killed("ShdPnd:") || is_killed("SigPnd:") || flags & EXITING != 0 || matches!(state, "Z" | "X")
+}
+
 /// Makes the kernel kill the program that `command` starts when the calling thread ends for any reason. The
 /// program's own children are not affected. Linux only: elsewhere the program continues.
 pub fn kill_with_parent(command: &mut std::process::Command) {
@@ -199,6 +220,20 @@ pub fn set_name(name: &std::ffi::CStr) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn killed_process_is_ending_until_it_is_reaped() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(!is_ending(child.id()));
+        let held = Process::of(&child).unwrap();
+        held.kill().unwrap();
+        assert!(is_ending(child.id()));
+        assert!(held.wait_until(Instant::now() + std::time::Duration::from_secs(10)).unwrap());
+        assert!(is_ending(child.id()));
+        child.wait().unwrap();
+        assert!(!is_ending(child.id()));
+    }
 
     #[test]
     fn terminate_fails_after_the_process_has_ended() {

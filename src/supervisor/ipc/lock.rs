@@ -24,6 +24,9 @@ use crate::{
 /// How long to retry: opening and removing the file may race, and `recover` briefly holds each free lock.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// How long to wait for a holder that has been killed.
+const KILLED_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Poll interval for a held lock that is not signed.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -71,6 +74,7 @@ impl Lock {
         let path = platform::lock_file(name);
         let failed = |error| LockError::Io { path: path.clone(), error };
         let deadline = Instant::now() + ACQUIRE_TIMEOUT;
+        let killed_deadline = Instant::now() + KILLED_TIMEOUT;
         loop {
             crash::point(format_args!("make the control directory"));
             make_control_dir().map_err(failed)?;
@@ -89,6 +93,11 @@ impl Lock {
                     // The holder has just acquired it, or only tests whether it is stale, and has not signed
                     // (yet).
                     0 if Instant::now() < deadline => {
+                        std::thread::sleep(POLL_INTERVAL);
+                        continue;
+                    }
+                    // Killed a moment ago: the kernel is about to release the lock.
+                    pid if process::is_ending(pid) && Instant::now() < killed_deadline => {
                         std::thread::sleep(POLL_INTERVAL);
                         continue;
                     }
@@ -181,7 +190,17 @@ pub fn is_held(name: &str) -> bool {
     else {
         return false;
     };
-    matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+    let deadline = Instant::now() + KILLED_TIMEOUT;
+    loop {
+        if !matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)) {
+            return false;
+        }
+        // As in `Lock::acquire`.
+        if !process::is_ending(signer_pid(name)) || Instant::now() >= deadline {
+            return true;
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
 }
 
 /// Returns whether this user may not test the lock of this profile.
