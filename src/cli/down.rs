@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{
     autostart,
     exit::{self, Code},
-    output::{self, complain, data, error, line},
+    output::{self, data, error, line},
     recover, render,
 };
 use crate::{
@@ -72,9 +72,7 @@ fn down(name: &str, json: bool) -> Result<Code, Code> {
         Err(ClientError::NotUp | ClientError::Died) => clean_up(name, json),
         Err(wrong) => {
             error(format_args!("{name}: {wrong}"));
-            if wrong.is_stuck() {
-                complain(format_args!("  - {}", client::stuck(name, &wrong).next));
-            }
+            output::next_if_stuck(name, &wrong);
             Err(exit::INTERNAL)
         }
     }

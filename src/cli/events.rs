@@ -45,11 +45,7 @@ fn one(config: Option<&Path>, name: &str, interval: Option<u32>) -> Code {
                 return code;
             }
             error(unavailable(name, &why));
-            return match why {
-                ClientError::NotUp | ClientError::Died | ClientError::NotYet(_) => exit::NOT_UP,
-                ClientError::Denied(_) => exit::NOT_ROOT,
-                _ => exit::INTERNAL,
-            };
+            return Code::of_client(&why);
         }
     };
     let mut down = false;
@@ -134,7 +130,7 @@ fn follow(name: String, subscription: Subscription, sender: Sender<Message>) {
     });
 }
 
-/// Shows what comes until the next search is due.
+/// Prints events until the next search is due.
 fn pass_on(receiver: &Receiver<Message>, followed: &mut BTreeSet<String>) -> io::Result<()> {
     loop {
         match receiver.recv_timeout(SEARCH_INTERVAL) {

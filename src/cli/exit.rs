@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::supervisor::{Failure, FailureKind, Remedy};
+use crate::supervisor::{ClientError, Failure, FailureKind, Remedy};
 
 /// An exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,16 @@ impl Code {
     #[must_use]
     pub const fn of_kind(kind: FailureKind) -> Self {
         Self(kind.exit_code())
+    }
+
+    /// Returns the exit status for a supervisor that does not answer.
+    #[must_use]
+    pub const fn of_client(why: &ClientError) -> Self {
+        match why {
+            ClientError::NotUp | ClientError::Died | ClientError::NotYet(_) => NOT_UP,
+            ClientError::Denied(_) => NOT_ROOT,
+            _ => INTERNAL,
+        }
     }
 
     /// Returns whether the command would fail again in the same way, or could lock an account: a service manager must not

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     platform::Platform,
     profile::{Locations, LookupError, Profile, Profiles, Style},
+    supervisor::{ClientError, ipc::client},
 };
 
 /// Whether requested output was lost.
@@ -61,6 +62,13 @@ pub fn complain(words: impl Display) {
 /// Writes an error that refers to no line of a file.
 pub fn error(text: impl Display) {
     complain(format_args!("pptpctl: {text}"));
+}
+
+/// Writes the next step for a supervisor that does not answer, if that is why.
+pub fn next_if_stuck(name: &str, why: &ClientError) {
+    if why.is_stuck() {
+        complain(format_args!("  - {}", client::stuck(name, why).next));
+    }
 }
 
 /// Returns the style of reports on standard error.

@@ -56,23 +56,19 @@ fn pause(name: &str, length: u32, end: bool) -> Result<Code, Code> {
             error(format_args!("{name}: not paused: {why}"));
             Err(exit::INTERNAL)
         }
-        Err(wrong @ (ClientError::NotUp | ClientError::NotYet(_) | ClientError::Died)) => {
-            error(format_args!("{name}: not paused: {wrong}"));
+        Err(wrong) => {
+            match wrong {
+                ClientError::NotUp | ClientError::NotYet(_) | ClientError::Died => {
+                    error(format_args!("{name}: not paused: {wrong}"));
+                }
+                ClientError::Denied(_) => error(format_args!("{name}: pause needs root: try sudo or doas")),
+                _ => error(format_args!("{name}: {wrong}")),
+            }
             if matches!(wrong, ClientError::NotUp) {
                 complain("  - no supervisor runs, so nothing is blocked by it");
             }
-            Err(exit::NOT_UP)
-        }
-        Err(ClientError::Denied(_)) => {
-            error(format_args!("{name}: pause needs root: try sudo or doas"));
-            Err(exit::NOT_ROOT)
-        }
-        Err(wrong) => {
-            error(format_args!("{name}: {wrong}"));
-            if wrong.is_stuck() {
-                complain(format_args!("  - {}", client::stuck(name, &wrong).next));
-            }
-            Err(exit::INTERNAL)
+            output::next_if_stuck(name, &wrong);
+            Err(Code::of_client(&wrong))
         }
     }
 }

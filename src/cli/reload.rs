@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{
     args::Reload,
     exit::{self, Code},
-    output::{self, complain, error, line},
+    output::{self, complain, data, error, line},
 };
 use crate::{
     profile::ProfileName,
@@ -37,7 +37,7 @@ fn reload(config: Option<&Path>, args: &Reload) -> Result<Code, Code> {
     let result = client::reload(name, args.redial, args.dry_run).map_err(|wrong| failed(name, &wrong))?;
     if args.json {
         match serde_json::to_string_pretty(&result) {
-            Ok(text) => line(text),
+            Ok(text) => data(text),
             Err(wrong) => {
                 error(wrong);
                 return Err(exit::INTERNAL);
@@ -72,16 +72,8 @@ fn failed(name: &str, wrong: &ClientError) -> Code {
         ClientError::NotUp => error(format_args!("{name} is not up; `pptpctl up {name}` reads the profile")),
         wrong => error(format_args!("{name}: {wrong}")),
     }
-    match wrong {
-        ClientError::NotUp | ClientError::NotYet(_) | ClientError::Died => exit::NOT_UP,
-        ClientError::Denied(_) => exit::NOT_ROOT,
-        wrong => {
-            if wrong.is_stuck() {
-                complain(format_args!("  - {}", client::stuck(name, wrong).next));
-            }
-            exit::INTERNAL
-        }
-    }
+    output::next_if_stuck(name, wrong);
+    Code::of_client(wrong)
 }
 
 fn code_of(result: &Reloaded) -> Code {

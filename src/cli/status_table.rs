@@ -169,7 +169,7 @@ pub fn loss(counters: &BTreeMap<String, u64>) -> Option<String> {
     let (lost, received) = (*counters.get("gre.rx_lost")?, *counters.get("gre.rx_accepted")?);
     let all = lost.checked_add(received).filter(|all| *all > 0)?;
     let tenths = lost.saturating_mul(1000) / all;
-    // What is there is not shown as nothing.
+    // Any loss is at least 0.1 %.
     let tenths = tenths.max(u64::from(lost > 0));
     Some(format!("{}.{}%", tenths / 10, tenths % 10))
 }

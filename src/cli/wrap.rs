@@ -1,5 +1,7 @@
 //! Lines for the user that are broken at words to the width of a terminal. Pure.
 
+use std::borrow::Cow;
+
 use textwrap::{Options, WordSplitter, core::display_width, wrap};
 
 /// A line is not indented further than that a text of so many columns remains.
@@ -20,13 +22,20 @@ pub fn to_width(text: &str, width: usize) -> String {
             continue;
         }
         let indent = indent(line, width);
-        let options = Options::new(width)
-            .subsequent_indent(&indent)
-            .break_words(false)
-            .word_splitter(WordSplitter::NoHyphenation);
-        lines.extend(wrap(line, options).into_iter().map(|line| line.into_owned()));
+        lines.extend(broken(line, width, &indent));
     }
     lines.join("\n")
+}
+
+/// Breaks a text without newlines at words to lines of at most `width` columns; all but the first begin with `indent`. A
+/// longer word is a line of its own.
+#[must_use]
+pub fn broken(text: &str, width: usize, indent: &str) -> Vec<String> {
+    let options = Options::new(width)
+        .subsequent_indent(indent)
+        .break_words(false)
+        .word_splitter(WordSplitter::NoHyphenation);
+    wrap(text, options).into_iter().map(Cow::into_owned).collect()
 }
 
 /// Returns whether the line is one of a file, behind its number: `12 | mppe = "off"`.

@@ -97,7 +97,7 @@ pub fn graph(values: &[u64], highest: u64, width: usize, height: usize, unicode:
     let filled = |value: u64| {
         let full = u128::from(steps) * u128::from(rows);
         let part = u128::from(value.min(highest)) * full / u128::from(highest.max(1));
-        // What is there is not shown as nothing.
+        // A value above zero has at least the lowest step.
         u64::try_from(part).unwrap_or(u64::MAX).max(u64::from(value > 0))
     };
     (0..rows)

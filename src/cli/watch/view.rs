@@ -11,6 +11,7 @@ use crate::{
         output::bytes,
         status::{headline, recent_failure},
         status_table::{self, Rates, Row},
+        wrap::broken,
     },
     supervisor::{Status, local_time},
 };
@@ -102,7 +103,7 @@ fn table(state: &State, canvas: Canvas) -> Vec<Line> {
     lines.push(Line::default());
     if let Some(tunnel) = state.current() {
         let width = canvas.width;
-        lines.extend(wrapped(&remark(tunnel), 0, width).into_iter().map(|text| Line::new(Tone::Plain, text)));
+        lines.extend(broken(&remark(tunnel), width, "").into_iter().map(|text| Line::new(Tone::Plain, text)));
         lines.extend(tunnel.changes.iter().rev().map(|change| changed(change, state.clock)));
     }
     lines.truncate(canvas.height);
@@ -120,7 +121,7 @@ fn remark(tunnel: &Tunnel) -> String {
 fn single(tunnel: &Tunnel, canvas: Canvas) -> Vec<Line> {
     let width = canvas.width;
     let mut lines: Vec<Line> =
-        wrapped(&remark(tunnel), 0, width).into_iter().map(|text| Line::new(Tone::Bold, text)).collect();
+        broken(&remark(tunnel), width, "").into_iter().map(|text| Line::new(Tone::Bold, text)).collect();
     if let Ok(status) = &tunnel.answer {
         lines.extend(ladder(status, width));
         lines.push(Line::default());
@@ -218,7 +219,7 @@ fn facts(status: &Status, width: usize) -> Vec<Line> {
     }
     let mut lines = Vec::new();
     for (label, tone, words) in all {
-        for (number, text) in wrapped(&words, LABEL, width).into_iter().enumerate() {
+        for (number, text) in broken(&words, width.saturating_sub(LABEL), "").into_iter().enumerate() {
             let label = if number == 0 { label } else { "" };
             lines.push(Line::new(Tone::Dim, format!("{label:<LABEL$}")).with(tone, text));
         }
@@ -259,29 +260,6 @@ fn changed(change: &Change, now: u64) -> Line {
     let time = if now.saturating_sub(change.clock) < 86_400 { local.get(11..) } else { local.get(5..) };
     let tone = if change.is_failure { Tone::Bad } else { Tone::Plain };
     Line::new(Tone::Dim, format!("  {}  ", time.unwrap_or_default())).with(tone, change.words.clone())
-}
-
-/// Breaks words into lines that fit beside `used` columns.
-fn wrapped(words: &str, used: usize, width: usize) -> Vec<String> {
-    let room = width.saturating_sub(used).max(1);
-    let mut lines = vec![String::new()];
-    for word in words.split(' ') {
-        let length = word.chars().count();
-        if let Some(line) = lines.last_mut() {
-            let taken = line.chars().count();
-            if taken == 0 {
-                line.push_str(word);
-                continue;
-            }
-            if taken + 1 + length <= room {
-                line.push(' ');
-                line.push_str(word);
-                continue;
-            }
-        }
-        lines.push(word.to_owned());
-    }
-    lines
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ impl Supervisor {
             Ok(()) => tracing::info!("the pause of the kill switch has ended: {why}"),
             Err(problem) => {
                 tracing::error!("the pause of the kill switch: {problem}");
-                // Not before its time: what is left is still open.
+                // Until its time is over, the rules that remain let packets pass: it is still a pause.
                 if self.pause.is_some_and(|due| due > Instant::now()) {
                     return;
                 }

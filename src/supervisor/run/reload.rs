@@ -52,7 +52,7 @@ impl ProfileSource {
     /// Returns the report on what is wrong, without secrets.
     fn read(&self, name: &str) -> Result<Profile, String> {
         // The launcher reads the profile, too: it does nothing but what root's files say.
-        // What is wrong with the profile is reported below.
+        // Errors of the profile are reported below.
         if let Err(error) = launch::renew() {
             tracing::debug!(%error, "the launcher goes on with what it had");
         }
