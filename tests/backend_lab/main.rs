@@ -10,11 +10,12 @@
     reason = "a test's helpers fail the test, and print what they received"
 )]
 
+#[path = "../lab/cases.rs"]
+mod cases;
 #[path = "../lab/guest.rs"]
 mod guest;
 
-use std::env;
-
+use cases::check_cases;
 use guest::{Guest, in_the_lab};
 
 /// Cases of the `guest` script, and the lines that each must print.
@@ -108,18 +109,6 @@ fn profile_with_pppd_backend_works() {
             "tests/lab/server",
             "tests/lab/variants",
         ]);
-        let only = env::var("BACKEND_CASE").ok();
-        let mut failures = Vec::new();
-        for (name, expected) in CASES.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name))
-        {
-            let (stdout, errors) = guest.run(&format!("case {name}"));
-            println!("{name}:\n{stdout}{errors}");
-            for line in *expected {
-                if !stdout.lines().chain(errors.lines()).any(|printed| printed == *line) {
-                    failures.push(format!("{name}: no {line:?}"));
-                }
-            }
-        }
-        assert!(failures.is_empty(), "{failures:#?}");
+        check_cases(&guest, CASES, "BACKEND_CASE", |stdout, errors| format!("{stdout}\n{errors}"));
     });
 }

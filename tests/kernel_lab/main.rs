@@ -10,11 +10,14 @@
     reason = "a test's helpers fail the test, and print what they received"
 )]
 
+#[path = "../lab/cases.rs"]
+mod cases;
 #[path = "../lab/guest.rs"]
 mod guest;
 
 use std::{collections::BTreeMap, env};
 
+use cases::check_cases;
 use guest::{Guest, in_the_lab};
 
 /// Cases of the `guest` script, and the lines that each must print.
@@ -83,19 +86,7 @@ fn kernel_moves_the_packets_of_a_tunnel() {
         if let Ok(runs) = env::var("KERNEL_RATIO") {
             return ratio(&guest, runs.parse().unwrap());
         }
-        let only = env::var("KERNEL_CASE").ok();
-        let mut failures = Vec::new();
-        for (name, expected) in CASES.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name))
-        {
-            let (stdout, errors) = guest.run(&format!("case {name}"));
-            println!("{name}:\n{stdout}{errors}");
-            for line in *expected {
-                if !stdout.lines().any(|printed| printed == *line) {
-                    failures.push(format!("{name}: no {line:?}"));
-                }
-            }
-        }
-        assert!(failures.is_empty(), "{failures:#?}");
+        check_cases(&guest, CASES, "KERNEL_CASE", |stdout, _| stdout);
     });
 }
 
