@@ -49,6 +49,8 @@ mod engine;
 #[path = "../../tests/pptp_program/isolated.rs"]
 mod isolated;
 mod load;
+#[path = "../shared/spread.rs"]
+mod spread;
 mod table;
 mod world;
 

@@ -1,6 +1,9 @@
 //! Prints the results.
 
-use crate::load::{Cell, Sample};
+use crate::{
+    load::{Cell, Sample},
+    spread::spread,
+};
 
 /// Goal for user CPU, relative to the classic program.
 const USER: f64 = 1.0 / 3.0;
@@ -48,8 +51,6 @@ pub fn row(cell: &Cell, samples: &Samples) -> String {
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }
+    let [_, median, _] = spread(values);
+    median
 }

@@ -4,24 +4,19 @@ use std::{
     fs,
     io::Write,
     net::Ipv4Addr,
-    os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, setns},
-    sys::resource::{Resource, getrlimit, setrlimit},
-};
-use pptpctl::testing::{
-    demo::{config::ServerConfig, impairment::ImpairmentConfig, server::ROLE, world::Server},
-    ppp::mppe::{Demand, Policy},
-};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use pptpctl::testing::demo::{config::ServerConfig, impairment::ImpairmentConfig, world::Server};
 
-use crate::relay;
+use crate::{
+    far_end::{PROGRAM, Running, prepare, run, server_config, write_private},
+    relay,
+};
 
 /// The server's address.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -31,8 +26,6 @@ pub const INNER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 pub const PATH_FAR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// The near end's device of that path.
 pub const PATH_DEVICE: &str = "tun90";
-/// The program, at a path where all users may run it.
-const PROGRAM: &str = "/run/program";
 pub const CONFIG: &str = "/run/bench.toml";
 const PASSWORD: &str = "/run/bench.password";
 /// Limit for everything that is waited for.
@@ -42,37 +35,16 @@ pub struct Lab {
     _server: Server,
 }
 
-/// A process that ends with the measurement.
-pub struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _status = self.0.wait();
-    }
-}
-
 impl Lab {
     /// Starts the server, with this program's `pptpctl` for the clients.
     pub fn new(program: &Path, own: &Path) -> Self {
-        fs::set_permissions("/run", fs::Permissions::from_mode(0o755)).unwrap();
-        for place in ["/var/lib", "/var/log"] {
-            mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).unwrap();
-        }
+        prepare(program);
         // A descriptor for each connection and each device.
         let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, most.min(8192), most).unwrap();
-        let config = ServerConfig {
-            users: vec![("bench".to_owned(), "bench".to_owned())],
-            mppe: Policy { demand: Demand::Allow, ..ServerConfig::default().mppe },
-            addresses: 1000,
-            ..ServerConfig::default()
-        };
+        let config = ServerConfig { addresses: 1000, ..server_config() };
         // This build's server, also for another build of the client.
         let server = Server::start(own, &config).unwrap();
-        // The build directory may be accessible to root only.
-        fs::write(PROGRAM, "").unwrap();
-        mount(Some(program), PROGRAM, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
         write_private(PASSWORD, "bench\n");
         Self { _server: server }
     }
@@ -115,53 +87,10 @@ impl Lab {
     }
 }
 
-fn write_private(path: &str, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
-}
-
-/// Returns the processes whose command line contains `words`.
-pub fn processes(words: &str) -> Vec<u32> {
-    let all = fs::read_dir("/proc").unwrap().flatten();
-    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).replace('\0', " ").contains(words)
-        })
-        .collect()
-}
-
-/// Returns the network namespace of the far end, which is the server's.
-pub fn far_namespace() -> String {
-    format!("/proc/{}/ns/net", processes(ROLE)[0])
-}
-
-/// Runs `work` in the far namespace.
-pub fn at_far_end<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    thread::scope(|scope| {
-        scope
-            .spawn(|| {
-                setns(fs::File::open(far_namespace()).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
-                work()
-            })
-            .join()
-            .unwrap()
-    })
-}
-
 pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
     let end = Instant::now() + LIMIT;
     while !happened() {
         assert!(Instant::now() < end, "no {what} within {LIMIT:?}");
         thread::sleep(Duration::from_millis(5));
     }
-}
-
-pub fn ip(words: &str) {
-    run(Command::new("ip").args(words.split(' ')));
-}
-
-fn run(command: &mut Command) {
-    let status = command.stdin(Stdio::null()).status();
-    assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "{command:?}: {status:?}");
 }

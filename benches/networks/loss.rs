@@ -14,7 +14,8 @@ use pptpctl::testing::demo::impairment::ImpairmentConfig;
 use socket2::{Domain, Socket, Type};
 
 use crate::{
-    lab::{INNER, LIMIT, Lab, PATH_DEVICE, PATH_FAR, at_far_end},
+    far_end::at_far_end,
+    lab::{INNER, LIMIT, Lab, PATH_DEVICE, PATH_FAR},
     relay::micros,
     table::{Bar, Spread, svg},
 };

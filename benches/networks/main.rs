@@ -34,12 +34,16 @@
     reason = "a failed measurement ends the program with a message"
 )]
 
+#[path = "../shared/far_end.rs"]
+mod far_end;
 #[path = "../../tests/pptp_program/isolated.rs"]
 mod isolated;
 mod lab;
 mod loss;
 mod relay;
 mod setup;
+#[path = "../shared/spread.rs"]
+mod spread;
 mod table;
 mod tunnels;
 

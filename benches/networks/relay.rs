@@ -21,7 +21,10 @@ use pptpctl::testing::{
     },
 };
 
-use crate::lab::{self, PATH_DEVICE, PATH_FAR, SERVER};
+use crate::{
+    far_end::{far_namespace, ip},
+    lab::{PATH_DEVICE, PATH_FAR, SERVER},
+};
 
 /// Hidden argument that makes this program the relay.
 pub const ROLE: &str = "__relay";
@@ -73,13 +76,13 @@ impl End {
 pub fn run(orders: &str) {
     let config: ImpairmentConfig = serde_json::from_str(orders).unwrap();
     let mut near = End::open(config);
-    lab::ip(&format!("addr add 198.51.100.2 peer {PATH_FAR} dev {PATH_DEVICE}"));
-    lab::ip(&format!("link set {PATH_DEVICE} up"));
-    lab::ip(&format!("route replace {SERVER}/32 dev {PATH_DEVICE} src 198.51.100.2"));
-    setns(File::open(lab::far_namespace()).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+    ip(&format!("addr add 198.51.100.2 peer {PATH_FAR} dev {PATH_DEVICE}"));
+    ip(&format!("link set {PATH_DEVICE} up"));
+    ip(&format!("route replace {SERVER}/32 dev {PATH_DEVICE} src 198.51.100.2"));
+    setns(File::open(far_namespace()).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
     let mut far = End::open(ImpairmentConfig { seed: config.seed + 1, ..config });
-    lab::ip(&format!("addr add {PATH_FAR} peer 198.51.100.2 dev {PATH_DEVICE}"));
-    lab::ip(&format!("link set {PATH_DEVICE} up"));
+    ip(&format!("addr add {PATH_FAR} peer 198.51.100.2 dev {PATH_DEVICE}"));
+    ip(&format!("link set {PATH_DEVICE} up"));
     fs::write(READY, "").unwrap();
     loop {
         let due = [&near, &far].into_iter().filter_map(|end| end.path.next_timeout()).map(|(at, _)| at).min();

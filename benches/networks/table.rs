@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::spread::spread;
+
 /// The smallest value, the median and the largest.
 #[derive(Clone, Copy, Debug)]
 pub struct Spread {
@@ -12,15 +14,8 @@ pub struct Spread {
 
 impl Spread {
     pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
-        let mut values: Vec<f64> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        let median = if values.len() % 2 == 1 {
-            values[middle]
-        } else {
-            f64::midpoint(values[middle - 1], values[middle])
-        };
-        Self { low: values[0], median, high: values[values.len() - 1] }
+        let [low, median, high] = spread(values);
+        Self { low, median, high }
     }
 
     /// Returns the median and, in brackets, the smallest and the largest value.

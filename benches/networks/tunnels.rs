@@ -9,7 +9,8 @@ use std::{
 };
 
 use crate::{
-    lab::{CONFIG, Lab, processes},
+    far_end::processes,
+    lab::{CONFIG, Lab},
     table::Spread,
 };
 

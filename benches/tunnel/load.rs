@@ -14,7 +14,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pptpctl::testing::os::batch::Batch;
 use socket2::{Domain, Socket, Type};
 
-use crate::tunnels::{Tunnel, World, at_far_end};
+use crate::{
+    far_end::at_far_end,
+    tunnels::{Tunnel, World},
+};
 
 /// Warm-up before a measurement, and its duration.
 const WARM_UP: Duration = Duration::from_millis(400);

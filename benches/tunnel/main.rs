@@ -33,11 +33,15 @@
     reason = "a failed measurement ends the program with a message"
 )]
 
+#[path = "../shared/far_end.rs"]
+mod far_end;
 #[path = "../../tests/pptp_program/isolated.rs"]
 mod isolated;
 mod load;
 mod null;
 mod others;
+#[path = "../shared/spread.rs"]
+mod spread;
 mod table;
 mod tunnels;
 

@@ -16,7 +16,10 @@ use pptpctl::testing::{
 };
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use crate::tunnels::{self, FAR, NEAR};
+use crate::{
+    far_end::{far_namespace, ip},
+    tunnels::{FAR, NEAR},
+};
 
 /// Hidden argument that makes this program the null forwarder.
 pub const ROLE: &str = "__null";
@@ -32,11 +35,11 @@ const BATCH: usize = 64;
 pub fn run(end: &str, addresses: &str) {
     let far = end == "far";
     if far {
-        setns(File::open(tunnels::far_namespace()).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+        setns(File::open(far_namespace()).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
     }
     let device = tun::open(Some(UNIT)).unwrap();
-    tunnels::ip(&format!("addr add {addresses} dev {}", device.name));
-    tunnels::ip(&format!("link set {} mtu 1400 up", device.name));
+    ip(&format!("addr add {addresses} dev {}", device.name));
+    ip(&format!("link set {} mtu 1400 up", device.name));
     let (own, peer) = if far { (FAR, NEAR) } else { (NEAR, FAR) };
     let gre = socket(own, peer);
     let mut packets = PacketIo::new(&device.fd);

@@ -8,8 +8,9 @@ use std::{
     process::Command,
 };
 
-use crate::tunnels::{
-    FAR, NEAR, Running, Tunnel, at_far_end, far_namespace, ip, processes, run, start, wait_for,
+use crate::{
+    far_end::{Running, at_far_end, far_namespace, ip, processes, run},
+    tunnels::{FAR, NEAR, Tunnel, start, wait_for},
 };
 
 /// Key pairs of X25519 for the near and the far end, private and public; secret only in name.

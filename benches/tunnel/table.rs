@@ -2,6 +2,7 @@
 
 use crate::{
     load::{Cell, Sample},
+    spread::spread,
     tunnels::World,
 };
 
@@ -31,17 +32,4 @@ pub fn rows(world: &World, cell: Cell, samples: &[Vec<Sample>]) -> String {
         text.push('\n');
     }
     text
-}
-
-/// Returns the smallest, the median and the largest value.
-fn spread(values: impl Iterator<Item = f64>) -> [f64; 3] {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    let median = if values.len() % 2 == 1 {
-        values[middle]
-    } else {
-        f64::midpoint(values[middle - 1], values[middle])
-    };
-    [values[0], median, values[values.len() - 1]]
 }

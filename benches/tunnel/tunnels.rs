@@ -1,35 +1,23 @@
 //! The two namespaces and the tunnels between them.
 
 use std::{
-    fs,
     net::Ipv4Addr,
-    os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, setns},
-};
-use pptpctl::testing::{
-    demo::{
-        config::{CLIENT_DEVICE, ServerConfig},
-        server::ROLE,
-        world::Server,
-    },
-    ppp::mppe::{Demand, Policy},
-};
+use pptpctl::testing::demo::{config::CLIENT_DEVICE, server::ROLE, world::Server};
 
-use crate::{load, null, others};
+use crate::{
+    far_end::{PROGRAM, Running, at_far_end, prepare, processes, run, server_config, write_private},
+    load, null, others,
+};
 
 /// The ends of the veth pair.
 pub const NEAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 pub const FAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// The program, at a path where all users may run it.
-const PROGRAM: &str = "/run/program";
 const CONFIG: &str = "/run/bench.toml";
 const PASSWORD: &str = "/run/bench.password";
 /// Limit for a tunnel to come up.
@@ -55,32 +43,12 @@ pub struct World {
     _server: Server,
 }
 
-/// A process that ends with the measurement.
-pub struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _status = self.0.wait();
-    }
-}
-
 impl World {
     /// Brings up the tunnels whose names `wanted` accepts.
     pub fn new(program: &Path, own: &Path, wanted: &dyn Fn(&str) -> bool) -> Self {
-        fs::set_permissions("/run", fs::Permissions::from_mode(0o755)).unwrap();
-        for place in ["/var/lib", "/var/log"] {
-            mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).unwrap();
-        }
-        let config = ServerConfig {
-            users: vec![("bench".to_owned(), "bench".to_owned())],
-            mppe: Policy { demand: Demand::Allow, ..ServerConfig::default().mppe },
-            ..ServerConfig::default()
-        };
+        prepare(program);
+        let config = server_config();
         let server = Server::start(program, &config).unwrap();
-        // The build directory may be accessible to root only.
-        fs::write(PROGRAM, "").unwrap();
-        mount(Some(program), PROGRAM, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
         let (mut tunnels, mut children) = (Vec::new(), Vec::new());
         let mut versions = vec![format!("pptpctl: {}", program.display())];
         if wanted("veth") {
@@ -125,44 +93,12 @@ fn write_profiles() {
              auth = [\"mschapv2\"]\nmppe = \"{mppe}\"\nunit = {unit}\nroutes = [\"10.99.{unit}.0/24\"]\n"
         );
     }
-    fs::write(CONFIG, text).unwrap();
-    fs::write(PASSWORD, "bench\n").unwrap();
-    for path in [CONFIG, PASSWORD] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
-    }
-}
-
-/// Returns the processes whose command line contains `words`.
-pub fn processes(words: &str) -> Vec<u32> {
-    let all = fs::read_dir("/proc").unwrap().flatten();
-    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).replace('\0', " ").contains(words)
-        })
-        .collect()
+    write_private(CONFIG, &text);
+    write_private(PASSWORD, "bench\n");
 }
 
 fn server_processes() -> Vec<u32> {
     processes(ROLE)
-}
-
-/// Returns the network namespace of the far end, which is the server's.
-pub fn far_namespace() -> String {
-    format!("/proc/{}/ns/net", server_processes()[0])
-}
-
-/// Runs `work` in the far namespace.
-pub fn at_far_end<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    thread::scope(|scope| {
-        scope
-            .spawn(|| {
-                setns(fs::File::open(far_namespace()).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
-                work()
-            })
-            .join()
-            .unwrap()
-    })
 }
 
 /// Waits until the devices of both ends exist.
@@ -175,15 +111,6 @@ pub fn wait_for(near: &str, far: &str) {
     }
     // Its owner adds the address.
     thread::sleep(Duration::from_millis(300));
-}
-
-pub fn ip(words: &str) {
-    run(Command::new("ip").args(words.split(' ')));
-}
-
-pub fn run(command: &mut Command) {
-    let status = command.stdin(Stdio::null()).status();
-    assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "{command:?}: {status:?}");
 }
 
 /// Starts a program that ends with the measurement.
