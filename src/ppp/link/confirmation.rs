@@ -112,3 +112,40 @@ impl Link {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACK: [u8; 4] = [code::CONFIGURE_ACK, 1, 0, 4];
+    const fn request(id: u8) -> [u8; 4] {
+        [code::CONFIGURE_REQUEST, id, 0, 4]
+    }
+    const fn answer(id: u8) -> [u8; 4] {
+        [code::CONFIGURE_NAK, id, 0, 4]
+    }
+
+    #[test]
+    fn answer_to_a_request_after_the_ack_confirms_it() {
+        let mut confirmation = Confirmation::default();
+        confirmation.sent(protocol::IPCP, &request(1));
+        confirmation.sent(protocol::CCP, &ACK);
+        confirmation.answered(protocol::IPCP, &answer(1));
+        assert!(confirmation.is_pending, "the request was sent before");
+        confirmation.sent(protocol::IPCP, &request(2));
+        confirmation.answered(protocol::CCP, &answer(2));
+        assert!(confirmation.is_pending, "an answer in another protocol");
+        confirmation.answered(protocol::IPCP, &answer(2));
+        assert!(!confirmation.is_pending);
+    }
+
+    #[test]
+    fn copy_of_an_earlier_request_confirms_nothing() {
+        let mut confirmation = Confirmation::default();
+        confirmation.sent(protocol::IPCP, &request(1));
+        confirmation.sent(protocol::CCP, &ACK);
+        confirmation.sent(protocol::IPCP, &request(1));
+        confirmation.answered(protocol::IPCP, &answer(1));
+        assert!(confirmation.is_pending, "the answer may be to the first copy");
+    }
+}

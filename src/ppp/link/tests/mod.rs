@@ -8,5 +8,6 @@ mod faults;
 mod hostile;
 mod kernel_data;
 mod pair;
+mod path_echo;
 mod recorded;
 mod watched;

@@ -120,3 +120,13 @@ fn both_sides_detect_a_dead_network() {
     ];
     assert_eq!(pair.client_events, ends);
 }
+
+#[test]
+fn heard_after_counts_messages_later_than_the_moment() {
+    let (mut client, start) = client(ControlConfig::client(Quirks::None));
+    assert!(!client.heard_after(start));
+    let now = start + 10 * SECOND;
+    client.handle_input(now, &encoded(wire::EchoRequest { identifier: 3 }));
+    assert!(client.heard_after(now - MS));
+    assert!(!client.heard_after(now), "a message at the moment itself is not later");
+}
