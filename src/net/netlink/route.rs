@@ -266,7 +266,7 @@ pub(super) fn read(message: &RouteMessage, names: &Names) -> Option<Route> {
             RouteAttribute::Table(table) => route.table = *table,
             RouteAttribute::Priority(metric) => route.metric = *metric,
             RouteAttribute::PrefSource(address) => route.source = ip_address(address),
-            RouteAttribute::Oif(index) => single.dev = Some(name(names, *index)),
+            RouteAttribute::Oif(index) => single.dev = device(names, *index),
             RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => single.via = via(attribute),
             RouteAttribute::MultiPath(hops) => {
                 for hop in hops {
@@ -309,7 +309,7 @@ pub(super) fn read(message: &RouteMessage, names: &Names) -> Option<Route> {
 fn read_hop(hop: &RouteNextHop, names: &Names, route: &mut Route) {
     let mut read = Hop {
         via: None,
-        dev: Some(name(names, hop.interface_index)),
+        dev: device(names, hop.interface_index),
         onlink: hop.flags.contains(RouteNextHopFlags::Onlink),
         weight: hop.hops,
     };
@@ -319,7 +319,15 @@ fn read_hop(hop: &RouteNextHop, names: &Names, route: &mut Route) {
             _ => route.unrestorable.push("a next hop with more than a gateway".to_owned()),
         }
     }
+    if read.dev.is_none() && read.via.is_none() {
+        route.unrestorable.push("a next hop without a device and a gateway".to_owned());
+    }
     route.hops.push(read);
+}
+
+/// Returns the name of a device. The kernel has none with index 0, which stands for no device in a request.
+fn device(names: &Names, index: u32) -> Option<String> {
+    (index != 0).then(|| name(names, index))
 }
 
 pub(super) fn read_route_to(

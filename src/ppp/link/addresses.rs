@@ -306,3 +306,31 @@ fn ipcp_end(finish: Finish) -> &'static str {
         Finish::NotConverging => "the two ends do not agree on an address",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn early_request_is_kept_up_to_the_limit() {
+        let request = |length| {
+            let mut packet = vec![0; length];
+            packet[0] = code::CONFIGURE_REQUEST;
+            packet
+        };
+        let mut slot = None;
+        assert_eq!(
+            keep_request(&mut slot, &request(HELD_MAX + 1), LinkDrop::WrongPhase),
+            Err(LinkDrop::WrongPhase)
+        );
+        assert_eq!(
+            keep_request(&mut slot, &[code::CONFIGURE_ACK, 1, 0, 4], LinkDrop::WrongPhase),
+            Err(LinkDrop::WrongPhase)
+        );
+        assert_eq!(slot, None);
+        for length in [4, HELD_MAX] {
+            assert_eq!(keep_request(&mut slot, &request(length), LinkDrop::WrongPhase), Ok(()));
+            assert_eq!(slot.as_ref().map(Vec::len), Some(length));
+        }
+    }
+}

@@ -143,3 +143,35 @@ impl FlowCounters {
         *counter += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invalid_packets_are_those_that_are_not_of_pptp() {
+        let mut counters = FlowCounters::default();
+        let invalid = [
+            GreDrop::ShortHeader,
+            GreDrop::Version,
+            GreDrop::Protocol,
+            GreDrop::NoKey,
+            GreDrop::Flags,
+            GreDrop::NoSequence,
+        ];
+        for (at, drop) in (1..).zip(invalid) {
+            counters.count(DropReason::Gre(drop));
+            assert_eq!(counters.rx_invalid(), at, "{drop:?}");
+        }
+        for drop in [
+            DropReason::Gre(GreDrop::Truncated),
+            DropReason::WrongCall,
+            DropReason::Duplicate,
+            DropReason::UnderWindow,
+            DropReason::OverWindow,
+        ] {
+            counters.count(drop);
+            assert_eq!(counters.rx_invalid(), 6, "{drop:?}");
+        }
+    }
+}
