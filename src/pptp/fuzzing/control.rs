@@ -13,6 +13,8 @@ use crate::pptp::{
 const MAX_OUTPUT: usize = 64 * 1024 + 220;
 /// Most events that may be queued: the limit, one for each call, and the last.
 const MAX_EVENTS: usize = 1024 + 128 + 1;
+/// The longest time until a stopped connection has ended: twice the stop timeout.
+const STOP_MAX: Duration = Duration::from_secs(4);
 
 /// Runs a script against one control connection.
 ///
@@ -103,11 +105,14 @@ impl Run {
     }
 
     fn finish(&mut self) -> Result<(), String> {
-        self.control.stop(self.now);
-        for _ in 0..4 {
+        let begin = self.now;
+        self.control.stop(begin);
+        // Each of the four calls may be cleared since another time; then comes the reply to the stop.
+        for _ in 0..5 {
             self.jump_to_next_timeout()?;
         }
         ensure(self.control.is_ended(), "stopping has no end")?;
+        ensure(self.now - begin <= STOP_MAX, "stopping takes too long")?;
         ensure(self.control.next_timeout().is_none(), "a timer runs after the end")?;
         self.fetch_output(usize::MAX);
         ensure(self.output.counters().skipped_bytes == 0, "the output is not made of messages")?;
