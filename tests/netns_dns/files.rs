@@ -50,6 +50,24 @@ fn bind_mounted_file_is_written_in_place() {
     });
 }
 
+/// As in a service of systemd with `ProtectSystem=strict` and `ReadWritePaths=-/etc/resolv.conf`: all of /etc is read-only but
+/// that file.
+#[test]
+fn file_in_read_only_directory_is_written_in_place() {
+    in_resolver_world(|net| {
+        net.world.profile("dns = \"peer\"");
+        let before = net.world.state();
+        net.world.shell(
+            "mount --bind /etc /etc; mount --bind /etc/resolv.conf /etc/resolv.conf; mount -o remount,bind,ro /etc",
+        );
+        assert!(fs::write("/etc/other", "").is_err(), "/etc can be written");
+        net.world.up();
+        net.assert_resolves("who.example", FAR_ANSWER);
+        net.world.down(&before);
+        assert_eq!(resolv_conf(), RESOLV_CONF);
+    });
+}
+
 #[test]
 fn recover_restores_file_after_crash_and_reboot() {
     in_resolver_world(|net| {

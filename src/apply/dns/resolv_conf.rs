@@ -141,7 +141,7 @@ fn undo_file(host: &mut Host, step: &DnsStep, saved: &SavedFile) -> Result<(), C
     let path = &saved.path;
     let failed = |error| Cause::File { path: path.clone(), error };
     // An interrupted write may have left a draft.
-    files::gone(host.file(&FileOp::Remove { path: &draft(path) })).map_err(failed)?;
+    remove_draft(host, path).map_err(failed)?;
     let found = match files::read(path) {
         // Another program has replaced the file with a symbolic link, which stays.
         Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => return Ok(()),
@@ -202,7 +202,7 @@ pub(super) fn write_content(
     let draft = draft(path);
     let in_place = found.is_some_and(|found| found.has_other_names);
     if !in_place {
-        files::gone(host.file(&FileOp::Remove { path: &draft }))?;
+        remove_draft(host, path)?;
         let made = host
             .file(&FileOp::Create { path: &draft, content, ownership: looks })
             .and_then(|()| host.file(&FileOp::Rename { from: &draft, to: path }));
@@ -228,6 +228,15 @@ fn is_directory_error(error: &io::Error) -> bool {
     [Errno::EBUSY, Errno::EXDEV, Errno::EROFS, Errno::EACCES, Errno::EPERM]
         .iter()
         .any(|errno| error.raw_os_error() == Some(*errno as i32))
+}
+
+/// Removes what an interrupted write may have left. In a read-only directory (`ProtectSystem=` of systemd) there is nothing,
+/// and the kernel refuses before it looks for the name.
+fn remove_draft(host: &mut Host, path: &Path) -> io::Result<()> {
+    match files::gone(host.file(&FileOp::Remove { path: &draft(path) })) {
+        Err(error) if error.raw_os_error() == Some(Errno::EROFS as i32) => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// Returns the draft's path: in the same directory, so that rename(2) works.
