@@ -4,6 +4,8 @@
 //! A rule is identified by its priority, which belongs to one tunnel; a route that refuses packets is
 //! identified by its kind and protocol.
 
+use std::iter;
+
 use ipnet::IpNet;
 
 use super::{
@@ -64,13 +66,15 @@ impl Perform for PolicyStep {
     fn undo(&self, host: &mut Host, before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {
         match self {
             _ if context.is_needed => Ok(()),
-            Self::Rule { ipv6, .. } => {
-                let wanted = rule_of(self)?;
-                if host.rules(*ipv6)?.contains(&wanted) {
-                    gone(host.change(KernelOp::DeleteRule(&wanted)))
-                } else {
-                    Ok(())
+            Self::Rule { rule, ipv6, table } => {
+                let now = rule_of(self)?;
+                let old =
+                    rule.priority_in_0_1_0(*known(table)?).map(|priority| Rule { priority, ..now.clone() });
+                let existing = host.rules(*ipv6)?;
+                for wanted in iter::once(now).chain(old).filter(|wanted| existing.contains(wanted)) {
+                    gone(host.change(KernelOp::DeleteRule(&wanted)))?;
                 }
+                Ok(())
             }
             _ if *before == PriorState::Same => Ok(()),
             _ => {

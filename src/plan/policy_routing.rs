@@ -123,6 +123,22 @@ impl PolicyRule {
         };
         FIRST_PRIORITY + kind * SLOTS + table % SLOTS
     }
+
+    /// Returns the priority of such a rule of version 0.1.0, if that version had it: a ledger of that version is
+    /// undone by this one. No rule of another tunnel has this priority and the same words.
+    #[must_use]
+    pub const fn priority_in_0_1_0(&self, table: u32) -> Option<u32> {
+        let kind = match self {
+            Self::Server { .. } => 0,
+            Self::Names { .. } => 1,
+            Self::Main => 2,
+            Self::Tunnel => 3,
+            Self::Dhcp | Self::Connected { .. } | Self::Carried { .. } | Self::Answered { .. } => {
+                return None;
+            }
+        };
+        Some(12_000 + kind * SLOTS + table % SLOTS)
+    }
 }
 
 /// After the rules of Tailscale (5210 to 5270).

@@ -25,6 +25,7 @@ mod namespace;
 mod netlink;
 mod netns;
 mod offload;
+mod old_ledgers;
 mod policy;
 mod remote_network;
 #[path = "../lab/shown.rs"]

@@ -26,6 +26,7 @@ mod killed_processes;
 mod login_limit;
 mod lost_tunnel;
 mod neighbours;
+mod old_supervisor;
 mod own_firewall;
 mod pause;
 mod peer_routes;
