@@ -33,6 +33,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/MUTANTS.md",
     "docs/PLATFORMS.md",
     "docs/REFERENCE.md",
+    "docs/RELEASING.md",
     "docs/ROUTER.md",
     "docs/TROUBLESHOOTING.md",
     "docs/TUNNELS.md",
