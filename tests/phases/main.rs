@@ -2,7 +2,7 @@
 //! Also a tunnel over an impaired path, which must not fail.
 //!
 //! Each test has its own namespaces for the client and for the demo server, which misbehaves on purpose.
-//! Needs root, /dev/net/tun, ip(8) and dnsmasq(8); fails where they are missing.
+//! Needs root, /dev/net/tun, ip(8), dnsmasq(8) and busybox(1); fails where they are missing.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 #![expect(clippy::print_stdout, reason = "the output of `up` shows the cause of a failure")]
@@ -27,6 +27,7 @@ mod login_limit;
 mod lost_tunnel;
 mod neighbours;
 mod old_supervisor;
+mod openwrt;
 mod own_firewall;
 mod pause;
 mod peer_routes;
