@@ -35,11 +35,11 @@ rc_cmd() {
 
 /// The scripts for BusyBox's shell. Where shellcheck(1) is missing it is no failure, except in CI.
 #[test]
-fn openwrt_scripts_pass_shellcheck() {
+fn openwrt_and_container_scripts_pass_shellcheck() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut check = Command::new("shellcheck");
     check.args(["contrib/openwrt/lib/netifd/proto/pptp.sh", "contrib/openwrt/lib/netifd/pptpctl-netifd"]);
-    check.current_dir(root);
+    check.args(["contrib/container/context"]).current_dir(root);
     match check.output() {
         Ok(output) => {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));

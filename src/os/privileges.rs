@@ -39,9 +39,9 @@ pub fn drop_all(files: Files<'_>) -> io::Result<()> {
         if let Files::Nothing(path) = files {
             enter_empty_jail(path)?;
         }
-        setgroups(&[gid])?;
+        setgroups(&[gid]).map_err(|errno| unmapped(errno.into(), uid))?;
         empty_bounding_set();
-        set_ids(uid, gid)?;
+        set_ids(uid, gid).map_err(|error| unmapped(error, uid))?;
     }
     set_limit(Resource::RLIMIT_CORE, 0)?;
     // Not for a resolver, whose NSS modules may need these; the engine opens nothing any more.
@@ -58,6 +58,17 @@ pub fn drop_all(files: Files<'_>) -> io::Result<()> {
     }
     // Last, because setuid(2) as above breaks this promise and gets the process killed.
     initial_pledge(files)
+}
+
+/// Names the cause of EINVAL: a user namespace without this user, as `unshare --map-root-user` makes one.
+fn unmapped(error: io::Error, uid: Uid) -> io::Error {
+    if error.raw_os_error() != Some(Errno::EINVAL as i32) {
+        return error;
+    }
+    io::Error::other(format!(
+        "this user namespace has no user and group {uid} to become: map a range of users, as rootless containers do \
+         with /etc/subuid and /etc/subgid"
+    ))
 }
 
 /// Restricts a child that has yet to receive its descriptors and password (OpenBSD).

@@ -10,6 +10,7 @@
 mod at_terminal;
 mod capture;
 mod collisions;
+mod container;
 mod control_files;
 mod control_group;
 mod device_changes;

@@ -223,6 +223,15 @@ pub(super) fn write_content(
     Ok(())
 }
 
+/// Removes what an interrupted write has left. On a read-only file system nothing can be left, and unlink(2) says so before
+/// it looks for the file: the file itself may be a mount that can be written, as in a container.
+fn remove_draft(host: &mut Host, path: &Path) -> io::Result<()> {
+    match files::gone(host.file(&FileOp::Remove { path: &draft(path) })) {
+        Err(error) if error.raw_os_error() == Some(Errno::EROFS as i32) => Ok(()),
+        outcome => outcome,
+    }
+}
+
 /// Returns whether the directory or mount, not the file itself, refused the operation.
 fn is_directory_error(error: &io::Error) -> bool {
     [Errno::EBUSY, Errno::EXDEV, Errno::EROFS, Errno::EACCES, Errno::EPERM]
