@@ -11,6 +11,10 @@ use crate::{os::filewatch::FileWatch, platform, supervisor::ipc::server::Control
 /// or the directory is hidden by a mount.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How much earlier they are checked if this process is awake for another reason: the questions to the engine wake it more
+/// often, so that it does not wake up for this.
+const EARLIER: Duration = Duration::from_secs(20);
+
 /// Time from the first removal to the check: `rm -r` removes one file after the other, and then the directory.
 const SETTLE: Duration = Duration::from_millis(500);
 
@@ -22,12 +26,32 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct ControlFiles {
     name: String,
     watch: Option<FileWatch>,
-    /// The time of the next check.
-    due: Instant,
+    next: NextCheck,
     /// The earliest time of the next attempt to put files back, and the time between that and the one after it.
     retry: (Instant, Duration),
     /// The last failure; each is logged once.
     failure: Option<String>,
+}
+
+/// When the files are checked next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct NextCheck {
+    /// If this process is awake then for another reason.
+    from: Instant,
+    /// At the latest.
+    due: Instant,
+}
+
+impl NextCheck {
+    /// Returns the next check after one at `now` that found nothing.
+    fn periodic(now: Instant) -> Self {
+        Self { from: now + CHECK_INTERVAL - EARLIER, due: now + CHECK_INTERVAL }
+    }
+
+    /// Returns a check at this time.
+    const fn at(due: Instant) -> Self {
+        Self { from: due, due }
+    }
 }
 
 impl ControlFiles {
@@ -36,7 +60,7 @@ impl ControlFiles {
         let mut files = Self {
             name: name.to_owned(),
             watch: None,
-            due: now + CHECK_INTERVAL,
+            next: NextCheck::periodic(now),
             retry: (now, RETRY),
             failure: None,
         };
@@ -61,19 +85,19 @@ impl ControlFiles {
 
     /// Returns when [`ControlFiles::check`] is due, and why.
     pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
-        Some((self.due, "files in the control directory"))
+        Some((self.next.due, "files in the control directory"))
     }
 
     /// Checks the files when that is due, which is soon after their directory has `changed`; puts back those that are
     /// missing. Returns whether files were put back.
     pub fn check(&mut self, now: Instant, changed: bool, control: &mut Control) -> bool {
         if changed && self.watch.as_ref().is_some_and(FileWatch::take) {
-            self.due = self.due.min(self.retry.0.max(now + SETTLE));
+            self.next = NextCheck::at(self.next.due.min(self.retry.0.max(now + SETTLE)));
         }
-        if now < self.due {
+        if now < self.next.from {
             return false;
         }
-        self.due = now + CHECK_INTERVAL;
+        self.next = NextCheck::periodic(now);
         if control.has_files() {
             return false;
         }
@@ -97,7 +121,7 @@ impl ControlFiles {
                 self.watch();
             }
             Some(why) => {
-                self.due = now + pause;
+                self.next = NextCheck::at(now + pause);
                 if self.failure != failure {
                     tracing::warn!(
                         "this tunnel's files in {} are gone and can't be put back: {why}",
@@ -108,5 +132,33 @@ impl ControlFiles {
         }
         self.failure = failure;
         self.failure.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::run::engine_watch::WHILE_UP;
+
+    /// The questions to the engine wake the supervisor often enough.
+    #[test]
+    fn periodic_check_wakes_nobody_while_the_tunnel_is_up() {
+        let start = Instant::now();
+        let (mut next, mut checks) = (NextCheck::periodic(start), 0);
+        for question in 1..=80 {
+            let now = start + WHILE_UP * question;
+            assert!(now <= next.due, "a wake-up for the check alone");
+            if now >= next.from {
+                next = NextCheck::periodic(now);
+                checks += 1;
+            }
+        }
+        assert_eq!(checks, 80, "each time, in an hour");
+    }
+
+    #[test]
+    fn removal_is_checked_at_its_own_time() {
+        let at = Instant::now();
+        assert_eq!((NextCheck::at(at).from, NextCheck::at(at).due), (at, at));
     }
 }

@@ -7,7 +7,7 @@ use crate::profile::Timeouts;
 
 /// Interval between two questions to the engine of a tunnel that is up. Each costs three wake-ups: the supervisor
 /// asks, the engine answers, the supervisor reads.
-const WHILE_UP: Duration = Duration::from_secs(45);
+pub(super) const WHILE_UP: Duration = Duration::from_secs(45);
 
 /// Interval between two questions during a dial.
 const WHILE_DIALING: Duration = Duration::from_secs(5);
