@@ -37,6 +37,8 @@ struct Dial {
     kind: Option<Kind>,
     flow: Option<Flow>,
     gives: Ipv4Addr,
+    /// The resolvers of our server.
+    resolvers: Vec<Ipv4Addr>,
     wire: VecDeque<(Instant, Wire)>,
     /// GRE packets of the client that are lost, counted from the first.
     lost: Vec<usize>,
@@ -71,6 +73,7 @@ fn dial_with(kind: Option<Kind>, spec: Spec) -> Dial {
         kind,
         flow: None,
         gives: GIVEN,
+        resolvers: vec![RESOLVER, RESOLVER],
         wire: VecDeque::new(),
         lost: Vec::new(),
         is_ipv6,
@@ -203,7 +206,7 @@ impl Dial {
         let users = Users::table(vec![("alice".into(), Secret::from("right"))]);
         let mut config = link::LinkConfig::server("lab", users, INSIDE, self.gives, random(2));
         if let link::Role::Server(server) = &mut config.role {
-            server.dns = vec![RESOLVER, RESOLVER];
+            server.dns.clone_from(&self.resolvers);
         }
         (config.mppe, config.ipv6) = (spec().mppe, self.is_ipv6);
         let mut link = Link::new(config, self.now);
@@ -273,6 +276,19 @@ fn nothing_is_sent_prematurely() {
         let redialled = dial(Some(kind), Some(dialled.remembered())).run();
         let premature = if kind == LAZY_ACCEL { 1 } else { 0 };
         assert_eq!(redialled.scripted().premature.len(), premature, "{:?}", redialled.scripted().premature);
+    }
+}
+
+/// It rejects the options, and only then names the address.
+#[test]
+fn server_without_resolvers_costs_one_round_trip_once() {
+    for resolvers in [vec![], vec![RESOLVER]] {
+        let dialled = Dial { resolvers: resolvers.clone(), ..dial(None, None) }.run();
+        assert!((dialled.round_trips() - 8.0).abs() < 0.01, "{resolvers:?}: {}", dialled.round_trips());
+        let remembered = dialled.remembered();
+        assert_eq!(remembered.dns, resolvers);
+        let redialled = Dial { resolvers: resolvers.clone(), ..dial(None, Some(remembered)) }.run();
+        assert!((redialled.round_trips() - 6.0).abs() < 0.01, "{resolvers:?}: {}", redialled.round_trips());
     }
 }
 
