@@ -223,8 +223,8 @@ pub(super) fn write_content(
     Ok(())
 }
 
-/// Removes what an interrupted write has left. On a read-only file system nothing can be left, and unlink(2) says so before
-/// it looks for the file: the file itself may be a mount that can be written, as in a container.
+/// Removes what an interrupted write may have left. On a read-only file system there is nothing, and unlink(2) refuses before
+/// it looks for the file. The file itself may be a mount that can be written: in a container, or by `ProtectSystem=` of systemd.
 fn remove_draft(host: &mut Host, path: &Path) -> io::Result<()> {
     match files::gone(host.file(&FileOp::Remove { path: &draft(path) })) {
         Err(error) if error.raw_os_error() == Some(Errno::EROFS as i32) => Ok(()),
@@ -237,15 +237,6 @@ fn is_directory_error(error: &io::Error) -> bool {
     [Errno::EBUSY, Errno::EXDEV, Errno::EROFS, Errno::EACCES, Errno::EPERM]
         .iter()
         .any(|errno| error.raw_os_error() == Some(*errno as i32))
-}
-
-/// Removes what an interrupted write may have left. In a read-only directory (`ProtectSystem=` of systemd) there is nothing,
-/// and the kernel refuses before it looks for the name.
-fn remove_draft(host: &mut Host, path: &Path) -> io::Result<()> {
-    match files::gone(host.file(&FileOp::Remove { path: &draft(path) })) {
-        Err(error) if error.raw_os_error() == Some(Errno::EROFS as i32) => Ok(()),
-        outcome => outcome,
-    }
 }
 
 /// Returns the draft's path: in the same directory, so that rename(2) works.
