@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
-    AddressFamily, RouteNetlinkMessage,
+    AddressFamily,
     address::{AddressAttribute, AddressFlags, AddressMessage},
 };
 
-use super::{Error, Netlink};
+use super::{Error, Netlink, message::Message};
 use crate::net::routes::Address;
 
 impl Netlink {
@@ -20,7 +20,7 @@ impl Netlink {
     pub fn add_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
         let message = self.address_message(dev, address)?;
         let what = format!("add address {} to {dev}", address.local);
-        self.change(&what, RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
+        self.change(&what, Message::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
     /// Deletes an address from an interface.
@@ -30,7 +30,7 @@ impl Netlink {
     pub fn delete_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
         let message = self.address_message(dev, address)?;
         let what = format!("delete address {} of {dev}", address.local);
-        self.change(&what, RouteNetlinkMessage::DelAddress(message), 0)
+        self.change(&what, Message::DelAddress(message), 0)
     }
 
     fn address_message(&mut self, dev: &str, address: &Address) -> Result<AddressMessage, Error> {

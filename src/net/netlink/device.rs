@@ -2,23 +2,27 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use netlink_packet_core::{DefaultNla, Emitable, NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::{
-    RouteNetlinkMessage,
-    link::{
-        AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
-        LinkFlags, LinkInfo, LinkMessage,
-    },
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use nix::libc::{
+    AF_INET, AF_INET6, IFF_POINTOPOINT, IFF_UP, IFLA_AF_SPEC, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND,
+    IFLA_LINKINFO, IFLA_MTU, IFLA_NET_NS_FD, IFLA_STATS64,
 };
 
-use super::{Error, Netlink};
+use super::{
+    Error, Netlink,
+    message::{LinkMessage, Message, attribute, text},
+};
 use crate::net::routes::{Link, Traffic};
 
 const IFLA_INET_CONF: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const IFLA_PPP_DEV_FD: u16 = 1;
+const VETH_INFO_PEER: u16 = 1;
 const NLA_F_NESTED: u16 = 0x8000;
 const IPV4_DEVCONF_PROMOTE_SECONDARIES: u16 = 20;
+const UP: u32 = IFF_UP.cast_unsigned();
+const POINT_TO_POINT: u32 = IFF_POINTOPOINT.cast_unsigned();
 
 impl Netlink {
     /// Returns the interface with this name, or `None`.
@@ -26,16 +30,14 @@ impl Netlink {
     /// # Errors
     /// Returns the kernel's error.
     pub fn link(&mut self, name: &str) -> Result<Option<Link>, Error> {
-        let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let message = named(name);
         let mut found = None;
-        let outcome =
-            self.query(&format!("look up {name}"), RouteNetlinkMessage::GetLink(message), &mut |answer| {
-                if let Ok(RouteNetlinkMessage::NewLink(link)) = answer {
-                    found = read(&link);
-                }
-                Ok(())
-            });
+        let outcome = self.query(&format!("look up {name}"), Message::GetLink(message), &mut |answer| {
+            if let Ok(Message::NewLink(link)) = answer {
+                found = read(&link);
+            }
+            Ok(())
+        });
         match outcome {
             Ok(()) => Ok(found),
             Err(error) if error.is_absent() => Ok(None),
@@ -48,9 +50,9 @@ impl Netlink {
     /// # Errors
     /// Returns an error if the dump fails.
     pub fn links(&mut self) -> Result<Vec<Link>, Error> {
-        let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let request = Message::GetLink(LinkMessage::default());
         self.dump("list interfaces", &request, |links, answer| {
-            if let Ok(RouteNetlinkMessage::NewLink(link)) = answer {
+            if let Ok(Message::NewLink(link)) = answer {
                 links.extend(read(&link));
             }
             Ok(())
@@ -62,10 +64,10 @@ impl Netlink {
     /// # Errors
     /// Returns an error if the dump fails.
     pub fn point_to_points(&mut self) -> Result<Vec<(u32, String)>, Error> {
-        let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let request = Message::GetLink(LinkMessage::default());
         self.dump("list interfaces", &request, |found, answer| {
-            if let Ok(RouteNetlinkMessage::NewLink(message)) = answer
-                && message.header.flags.contains(LinkFlags::Pointopoint)
+            if let Ok(Message::NewLink(message)) = answer
+                && message.flags & POINT_TO_POINT != 0
                 && let Some(link) = read(&message)
             {
                 found.push((link.index, link.name));
@@ -89,9 +91,8 @@ impl Netlink {
     /// # Errors
     /// Returns ENODEV, EINVAL if the device does not support the size, EPERM.
     pub fn set_mtu(&mut self, name: &str, mtu: u32) -> Result<(), Error> {
-        let mut message = self.link_message(name)?;
-        message.attributes.push(LinkAttribute::Mtu(mtu));
-        self.change(&format!("set mtu of {name} to {mtu}"), RouteNetlinkMessage::SetLink(message), 0)
+        let message = self.link_message(name)?.with(IFLA_MTU, &mtu.to_ne_bytes());
+        self.change(&format!("set mtu of {name} to {mtu}"), Message::SetLink(message), 0)
     }
 
     /// Brings the interface up or down.
@@ -100,10 +101,10 @@ impl Netlink {
     /// Returns ENODEV, EPERM.
     pub fn set_up(&mut self, name: &str, up: bool) -> Result<(), Error> {
         let mut message = self.link_message(name)?;
-        message.header.change_mask = LinkFlags::Up;
-        message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
+        message.change = UP;
+        message.flags = if up { UP } else { 0 };
         let what = format!("bring {name} {}", if up { "up" } else { "down" });
-        self.change(&what, RouteNetlinkMessage::SetLink(message), 0)
+        self.change(&what, Message::SetLink(message), 0)
     }
 
     /// Disables the automatic IPv6 link-local address of the interface. Succeeds without effect on a host
@@ -112,11 +113,10 @@ impl Netlink {
     /// # Errors
     /// Returns ENODEV, EPERM.
     pub fn no_automatic_ipv6(&mut self, name: &str) -> Result<(), Error> {
-        let mut message = self.link_message(name)?;
-        let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
-        message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![none])]));
+        let none = attribute(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE]);
+        let message = self.link_message(name)?.with(IFLA_AF_SPEC, &of_family(AF_INET6, &none));
         let what = format!("turn automatic IPv6 addresses of {name} off");
-        match self.change(&what, RouteNetlinkMessage::SetLink(message), 0) {
+        match self.change(&what, Message::SetLink(message), 0) {
             Err(error) if error.errno == Some(nix::errno::Errno::EAFNOSUPPORT) => Ok(()),
             outcome => outcome,
         }
@@ -128,14 +128,11 @@ impl Netlink {
     /// # Errors
     /// Returns ENODEV, EPERM.
     pub fn keep_second_address(&mut self, name: &str) -> Result<(), Error> {
-        let mut message = self.link_message(name)?;
         // In a request, IFLA_INET_CONF has one attribute per setting, its number as type.
-        let mut setting = 8_u16.to_ne_bytes().to_vec();
-        setting.extend(IPV4_DEVCONF_PROMOTE_SECONDARIES.to_ne_bytes());
-        setting.extend(1_u32.to_ne_bytes());
-        let conf = AfSpecInet::Other(DefaultNla::new(IFLA_INET_CONF | NLA_F_NESTED, setting));
-        message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet(vec![conf])]));
-        self.change(&format!("set promote_secondaries of {name}"), RouteNetlinkMessage::SetLink(message), 0)
+        let setting = attribute(IPV4_DEVCONF_PROMOTE_SECONDARIES, &1_u32.to_ne_bytes());
+        let conf = attribute(IFLA_INET_CONF | NLA_F_NESTED, &setting);
+        let message = self.link_message(name)?.with(IFLA_AF_SPEC, &of_family(AF_INET, &conf));
+        self.change(&format!("set promote_secondaries of {name}"), Message::SetLink(message), 0)
     }
 
     /// Deletes an interface if the index still has this name.
@@ -146,9 +143,8 @@ impl Netlink {
         let what = format!("delete {name}");
         match self.link(name)? {
             Some(link) if link.index == index => {
-                let mut message = LinkMessage::default();
-                message.header.index = index;
-                self.change(&what, RouteNetlinkMessage::DelLink(message), 0)
+                let message = LinkMessage { index, ..LinkMessage::default() };
+                self.change(&what, Message::DelLink(message), 0)
             }
             _ => Err(Error::errno(what, nix::errno::Errno::ENODEV)),
         }
@@ -165,19 +161,14 @@ impl Netlink {
         there: &str,
         netns: Option<BorrowedFd<'_>>,
     ) -> Result<(), Error> {
-        let mut peer = LinkMessage::default();
-        peer.attributes.push(LinkAttribute::IfName(there.to_owned()));
+        let mut peer = named(there);
         if let Some(netns) = netns {
-            peer.attributes.push(LinkAttribute::NetNsFd(netns.as_raw_fd()));
+            peer = peer.with(IFLA_NET_NS_FD, &netns.as_raw_fd().to_ne_bytes());
         }
-        let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName(here.to_owned()));
-        message.attributes.push(LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Veth),
-            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
-        ]));
+        let peer = attribute(VETH_INFO_PEER, &peer.bytes());
+        let message = named(here).with(IFLA_LINKINFO, &of_kind("veth", IFLA_INFO_DATA, &peer));
         let what = format!("create veth pair {here} and {there}");
-        self.change(&what, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+        self.change(&what, Message::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
     /// Makes an open node of the PPP driver a unit, whose device has this name.
@@ -185,15 +176,10 @@ impl Netlink {
     /// # Errors
     /// Returns EEXIST if the name is in use, EBUSY while the driver is, EOPNOTSUPP without the driver (or before Linux 4.7).
     pub fn create_ppp(&mut self, name: &str, node: BorrowedFd<'_>) -> Result<(), Error> {
-        let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
-        let fd = DefaultNla::new(IFLA_PPP_DEV_FD, node.as_raw_fd().to_ne_bytes().to_vec());
-        message.attributes.push(LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Other("ppp".to_owned())),
-            LinkInfo::Other(DefaultNla::new(IFLA_INFO_DATA | NLA_F_NESTED, emitted(&fd))),
-        ]));
+        let fd = attribute(IFLA_PPP_DEV_FD, &node.as_raw_fd().to_ne_bytes());
+        let message = named(name).with(IFLA_LINKINFO, &of_kind("ppp", IFLA_INFO_DATA | NLA_F_NESTED, &fd));
         let what = format!("create {name} as a PPP device");
-        self.change(&what, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+        self.change(&what, Message::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
     /// Returns the packets and bytes that an interface has received and sent; `None` if there is no such interface.
@@ -201,21 +187,12 @@ impl Netlink {
     /// # Errors
     /// Returns the kernel's error.
     pub fn traffic(&mut self, name: &str) -> Result<Option<Traffic>, Error> {
-        let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let message = named(name);
         let mut found = None;
         let what = format!("read the counters of {name}");
-        let outcome = self.query(&what, RouteNetlinkMessage::GetLink(message), &mut |answer| {
-            if let Ok(RouteNetlinkMessage::NewLink(link)) = answer {
-                found = link.attributes.iter().find_map(|attribute| match attribute {
-                    LinkAttribute::Stats64(all) => Some(Traffic {
-                        received: (all.rx_packets, all.rx_bytes),
-                        sent: (all.tx_packets, all.tx_bytes),
-                        dropped: all.tx_dropped.saturating_add(all.tx_errors),
-                        errors: all.rx_errors,
-                    }),
-                    _ => None,
-                });
+        let outcome = self.query(&what, Message::GetLink(message), &mut |answer| {
+            if let Ok(Message::NewLink(link)) = answer {
+                found = link.get(IFLA_STATS64).and_then(counters);
             }
             Ok(())
         });
@@ -227,29 +204,46 @@ impl Netlink {
     }
 
     fn link_message(&mut self, name: &str) -> Result<LinkMessage, Error> {
-        let mut message = LinkMessage::default();
-        message.header.index = self.index(name)?;
-        Ok(message)
+        Ok(LinkMessage { index: self.index(name)?, ..LinkMessage::default() })
     }
 }
 
-/// Returns an attribute with its header.
-fn emitted(attribute: &DefaultNla) -> Vec<u8> {
-    let mut bytes = vec![0; attribute.buffer_len()];
-    attribute.emit(&mut bytes);
-    bytes
+/// Returns the message for the interface of this name.
+fn named(name: &str) -> LinkMessage {
+    LinkMessage::default().with(IFLA_IFNAME, &text(name))
+}
+
+/// Returns the value of IFLA_AF_SPEC with settings of one address family.
+fn of_family(family: i32, settings: &[u8]) -> Vec<u8> {
+    u16::try_from(family).map_or_else(|_| Vec::new(), |family| attribute(family, settings))
+}
+
+/// Returns the value of IFLA_LINKINFO.
+fn of_kind(kind: &str, data: u16, value: &[u8]) -> Vec<u8> {
+    [attribute(IFLA_INFO_KIND, &text(kind)), attribute(data, value)].concat()
+}
+
+/// Reads the counters of an interface (`struct rtnl_link_stats64`).
+fn counters(bytes: &[u8]) -> Option<Traffic> {
+    let (all, _) = bytes.as_chunks::<8>();
+    let all: Vec<_> = all.iter().map(|one| u64::from_ne_bytes(*one)).collect();
+    let [rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors, tx_errors, _, tx_dropped, ..] = all[..]
+    else {
+        return None;
+    };
+    Some(Traffic {
+        received: (rx_packets, rx_bytes),
+        sent: (tx_packets, tx_bytes),
+        dropped: tx_dropped.saturating_add(tx_errors),
+        errors: rx_errors,
+    })
 }
 
 pub(super) fn read(message: &LinkMessage) -> Option<Link> {
-    let mut name = None;
-    let mut mtu = 0;
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(text) => name = Some(text.clone()),
-            LinkAttribute::Mtu(bytes) => mtu = *bytes,
-            _ => {}
-        }
-    }
-    let up = message.header.flags.contains(LinkFlags::Up);
-    name.map(|name| Link { index: message.header.index, name, mtu, up })
+    let name = message.get(IFLA_IFNAME)?;
+    let name = name.strip_suffix(&[0]).unwrap_or(name);
+    let mtu =
+        message.get(IFLA_MTU).and_then(|mtu| mtu.first_chunk()).map_or(0, |mtu| u32::from_ne_bytes(*mtu));
+    let name = std::str::from_utf8(name).ok()?.to_owned();
+    Some(Link { index: message.index, name, mtu, up: message.flags & UP != 0 })
 }

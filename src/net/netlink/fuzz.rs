@@ -1,9 +1,8 @@
 //! The body of the fuzz target `netlink`: any bytes as the kernel's answer to a request.
 
-use netlink_packet_route::RouteNetlinkMessage;
-
 use super::{
     device,
+    message::Message,
     route::{self, Names},
     rule,
     socket::{encode, read_datagram},
@@ -30,23 +29,22 @@ pub fn messages(data: &[u8]) -> Result<(), String> {
     let _outcome = read_datagram("read", &datagram, SEQUENCE, &mut true, &mut |answer| {
         found += 1;
         let checked = match answer {
-            Ok(RouteNetlinkMessage::NewRoute(message)) => {
+            Ok(Message::NewRoute(message)) => {
                 let _decision = route::read_route_to(&message, &names, None);
                 route::read(&message, &names).map_or(Ok(()), |route| round_trip(&route, &names))
             }
-            Ok(RouteNetlinkMessage::NewRule(message)) => {
+            Ok(Message::NewRule(message)) => {
                 let rule = rule::read(&message);
-                let again =
-                    decoded(RouteNetlinkMessage::NewRule(rule::write(&rule)), |message| match message {
-                        RouteNetlinkMessage::NewRule(message) => Some(rule::read(&message)),
-                        _ => None,
-                    });
+                let again = decoded(Message::NewRule(rule::write(&rule)), |message| match message {
+                    Message::NewRule(message) => Some(rule::read(&message)),
+                    _ => None,
+                });
                 let mut wanted = rule.clone();
                 wanted.to = wanted.to.map(|to| to.trunc());
                 let same = rule.unrestorable || again.as_ref() == Some(&wanted);
                 if same { Ok(()) } else { Err(format!("{wanted:?} became {again:?}")) }
             }
-            Ok(RouteNetlinkMessage::NewLink(message)) => {
+            Ok(Message::NewLink(message)) => {
                 let _link = device::read(&message);
                 Ok(())
             }
@@ -78,11 +76,10 @@ fn round_trip(route: &Route, names: &Names) -> Result<(), String> {
         known.or_else(|| dev.strip_prefix("if")?.parse().ok())
     };
     let indices: Vec<_> = route.hops.iter().map(|hop| index(&hop.dev)).collect();
-    let again =
-        decoded(RouteNetlinkMessage::NewRoute(route::write(route, &indices)), |message| match message {
-            RouteNetlinkMessage::NewRoute(message) => route::read(&message, names),
-            _ => None,
-        });
+    let again = decoded(Message::NewRoute(route::write(route, &indices)), |message| match message {
+        Message::NewRoute(message) => route::read(&message, names),
+        _ => None,
+    });
     let mut wanted = route.clone();
     wanted.dest = wanted.dest.trunc();
     // The kernel has no weight for a single next hop.
@@ -93,9 +90,9 @@ fn round_trip(route: &Route, names: &Names) -> Result<(), String> {
 }
 
 /// Encodes a message and decodes it as an answer.
-fn decoded<T>(message: RouteNetlinkMessage, read: impl Fn(RouteNetlinkMessage) -> Option<T>) -> Option<T> {
+fn decoded<T>(message: Message, read: impl Fn(Message) -> Option<T>) -> Option<T> {
     let mut found = None;
-    let bytes = encode(message, 0, SEQUENCE);
+    let bytes = encode(&message, 0, SEQUENCE);
     let _outcome = read_datagram("read", &bytes, SEQUENCE, &mut true, &mut |answer| {
         found = answer.ok().and_then(&read);
         Ok(())

@@ -8,6 +8,7 @@ mod address;
 mod device;
 #[cfg(any(feature = "fuzzing", test))]
 pub mod fuzz;
+mod message;
 mod route;
 mod rule;
 mod socket;

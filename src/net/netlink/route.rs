@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 use netlink_packet_core::{DefaultNla, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::{
-    AddressFamily, RouteNetlinkMessage,
+    AddressFamily,
     route::{
         RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHop,
         RouteNextHopFlags, RoutePreference, RouteRealm, RouteScope, RouteType, RouteVia,
@@ -14,7 +14,7 @@ use netlink_packet_route::{
 
 use nix::errno::Errno;
 
-use super::{Error, Netlink, socket::Undecoded};
+use super::{Error, Netlink, message::Message, socket::Undecoded};
 use crate::net::routes::{Filter, Hop, Insert, Kind, Route, RouteTo};
 
 /// `RTA_IP_PROTO`.
@@ -67,8 +67,8 @@ impl Netlink {
         message.attributes.extend(selectors);
         let what = format!("look up the route to {to}");
         let mut found = None;
-        self.query(&what, RouteNetlinkMessage::GetRoute(message), &mut |answer| {
-            if let Ok(RouteNetlinkMessage::NewRoute(message)) = answer {
+        self.query(&what, Message::GetRoute(message), &mut |answer| {
+            if let Ok(Message::NewRoute(message)) = answer {
                 found = read_route_to(&message, &names, source);
             }
             Ok(())
@@ -105,13 +105,11 @@ impl Netlink {
         if let Some(table) = filter.table {
             set_table(&mut message, table);
         }
-        let request = RouteNetlinkMessage::GetRoute(message);
+        let request = Message::GetRoute(message);
         let found = self.dump("list routes", &request, |routes, answer| {
             match answer {
                 // RTM_F_CLONED marks entries of the route cache (learned path MTUs), not routes.
-                Ok(RouteNetlinkMessage::NewRoute(message))
-                    if !message.header.flags.contains(RouteFlags::Cloned) =>
-                {
+                Ok(Message::NewRoute(message)) if !message.header.flags.contains(RouteFlags::Cloned) => {
                     routes.extend(read(&message, &names).filter(|route| matches(filter, route)));
                 }
                 Err(Undecoded { payload, why }) if is_needed(payload) => {
@@ -140,7 +138,7 @@ impl Netlink {
             Insert::Replace => NLM_F_CREATE | NLM_F_REPLACE,
             Insert::Append => NLM_F_CREATE | NLM_F_APPEND,
         };
-        self.change(&format!("add route {route}"), RouteNetlinkMessage::NewRoute(message), flags)
+        self.change(&format!("add route {route}"), Message::NewRoute(message), flags)
     }
 
     /// Deletes exactly this route.
@@ -149,7 +147,7 @@ impl Netlink {
     /// Returns ESRCH if there is no such route, EPERM.
     pub fn delete_route(&mut self, route: &Route) -> Result<(), Error> {
         let message = self.route_message(route)?;
-        self.change(&format!("delete route {route}"), RouteNetlinkMessage::DelRoute(message), 0)
+        self.change(&format!("delete route {route}"), Message::DelRoute(message), 0)
     }
 
     fn names(&mut self) -> Result<Names, Error> {

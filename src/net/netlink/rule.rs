@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, Nla};
 use netlink_packet_route::{
-    AddressFamily, IpProtocol, RouteNetlinkMessage,
+    AddressFamily, IpProtocol,
     rule::{RuleAction, RuleAttribute, RuleFlags, RuleHeader, RuleMessage, RulePortRange},
 };
 
-use super::{Error, Netlink, socket::Undecoded};
+use super::{Error, Netlink, message::Message, socket::Undecoded};
 use crate::net::rules::Rule;
 
 /// `FRA_SUPPRESS_PREFIXLEN` of a rule that suppresses no routes: -1.
@@ -31,9 +31,9 @@ impl Netlink {
     pub fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, Error> {
         let mut message = RuleMessage::default();
         message.header.family = family(ipv6);
-        self.dump("list rules", &RouteNetlinkMessage::GetRule(message), |rules, answer| {
+        self.dump("list rules", &Message::GetRule(message), |rules, answer| {
             match answer {
-                Ok(RouteNetlinkMessage::NewRule(message)) if message.header.family == family(ipv6) => {
+                Ok(Message::NewRule(message)) if message.header.family == family(ipv6) => {
                     rules.push(read(&message));
                 }
                 Err(Undecoded { why, .. }) => return Err(Error::other("list rules", why)),
@@ -49,7 +49,7 @@ impl Netlink {
     /// Returns EEXIST if the rule exists, EINVAL if the kernel does not support `ipproto` and `dport` (before
     /// 4.17), EPERM.
     pub fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
-        let request = RouteNetlinkMessage::NewRule(write(rule));
+        let request = Message::NewRule(write(rule));
         self.change(&format!("add rule {rule}"), request, NLM_F_CREATE | NLM_F_EXCL)
     }
 
@@ -58,7 +58,7 @@ impl Netlink {
     /// # Errors
     /// Returns ENOENT if there is no such rule, EPERM.
     pub fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
-        self.change(&format!("delete rule {rule}"), RouteNetlinkMessage::DelRule(write(rule)), 0)
+        self.change(&format!("delete rule {rule}"), Message::DelRule(write(rule)), 0)
     }
 }
 

@@ -2,10 +2,7 @@
 
 use std::io;
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::{
     errno::Errno,
@@ -15,7 +12,7 @@ use nix::{
     },
 };
 
-use super::Error;
+use super::{Error, message::Message};
 use crate::os::crash;
 
 /// Receive timeout. The kernel answers within send(2), so a timeout means a broken kernel.
@@ -34,7 +31,7 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 const HEADER: usize = 16;
 
 /// One answer: the message, or one that could not be decoded.
-pub(super) type Answer<'a> = Result<RouteNetlinkMessage, Undecoded<'a>>;
+pub(super) type Answer<'a> = Result<Message, Undecoded<'a>>;
 
 /// A message that netlink-packet-route cannot decode.
 pub(super) struct Undecoded<'a> {
@@ -74,12 +71,7 @@ impl Netlink {
     }
 
     /// Sends a request for a change; returns after the kernel has made it.
-    pub(super) fn change(
-        &mut self,
-        what: &str,
-        message: RouteNetlinkMessage,
-        flags: u16,
-    ) -> Result<(), Error> {
+    pub(super) fn change(&mut self, what: &str, message: Message, flags: u16) -> Result<(), Error> {
         crash::point(format_args!("{what}"));
         self.exchange(what, message, flags | NLM_F_ACK, &mut |_| Ok(())).map(drop)
     }
@@ -88,7 +80,7 @@ impl Netlink {
     pub(super) fn query(
         &mut self,
         what: &str,
-        message: RouteNetlinkMessage,
+        message: Message,
         take: &mut dyn FnMut(Answer<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.exchange(what, message, NLM_F_ACK, take).map(drop)
@@ -98,7 +90,7 @@ impl Netlink {
     pub(super) fn dump<T>(
         &mut self,
         what: &str,
-        message: &RouteNetlinkMessage,
+        message: &Message,
         mut take: impl FnMut(&mut Vec<T>, Answer<'_>) -> Result<(), Error>,
     ) -> Result<Vec<T>, Error> {
         for _ in 0..DUMP_ATTEMPTS {
@@ -116,12 +108,12 @@ impl Netlink {
     fn exchange(
         &mut self,
         what: &str,
-        message: RouteNetlinkMessage,
+        message: Message,
         flags: u16,
         take: &mut dyn FnMut(Answer<'_>) -> Result<(), Error>,
     ) -> Result<bool, Error> {
         self.sequence = self.sequence.wrapping_add(1);
-        let bytes = encode(message, NLM_F_REQUEST | flags, self.sequence);
+        let bytes = encode(&message, NLM_F_REQUEST | flags, self.sequence);
         self.socket.send(&bytes, 0).map_err(|error| from_io(what, &error))?;
 
         let mut consistent = true;
@@ -170,14 +162,16 @@ pub(super) enum Progress {
 }
 
 /// Returns a message with its netlink header.
-pub(super) fn encode(message: RouteNetlinkMessage, flags: u16, sequence: u32) -> Vec<u8> {
-    let mut header = NetlinkHeader::default();
-    header.flags = flags;
-    header.sequence_number = sequence;
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
+pub(super) fn encode(message: &Message, flags: u16, sequence: u32) -> Vec<u8> {
+    let payload = message.payload();
+    let length = u32::try_from(HEADER + payload.len()).unwrap_or(u32::MAX);
+    let mut bytes = length.to_ne_bytes().to_vec();
+    bytes.extend(message.number().to_ne_bytes());
+    bytes.extend(flags.to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    // The port: the kernel's.
+    bytes.extend([0; 4]);
+    bytes.extend(payload);
     bytes
 }
 
@@ -207,13 +201,10 @@ pub(super) fn read_datagram(
             NLMSG_DONE => {
                 return leading_errno(payload).map_or(Ok(Progress::Done), |n| Err(Error::errno(what, n)));
             }
-            _ => match NetlinkMessage::<RouteNetlinkMessage>::deserialize(whole) {
-                Ok(message) => {
-                    if let NetlinkPayload::InnerMessage(inner) = message.payload {
-                        take(Ok(inner))?;
-                    }
-                }
-                Err(error) => take(Err(Undecoded { payload, why: error.to_string() }))?,
+            _ => match Message::decode(kind, payload) {
+                Some(Ok(message)) => take(Ok(message))?,
+                Some(Err(error)) => take(Err(Undecoded { payload, why: error.to_string() }))?,
+                None => {}
             },
         }
     }
