@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -144,7 +144,9 @@ fn read(path: &Path) -> Option<Record> {
     if !found.is_file() || !is_private || found.len() > MAX_LENGTH {
         return None;
     }
-    let record: Record = serde_json::from_reader(file).ok()?;
+    let mut bytes = Vec::new();
+    file.take(MAX_LENGTH).read_to_end(&mut bytes).ok()?;
+    let record: Record = serde_json::from_slice(&bytes).ok()?;
     let Route { dest, table, .. } = record.route;
     let is_host = dest.prefix_len() == dest.max_prefix_len() && table == MAIN_TABLE;
     (is_host && record.route.is_ours()).then_some(record)

@@ -101,7 +101,7 @@ pub fn apply(_profile: &Profile, _locations: &Locations) -> Result<Restrictions,
 #[cfg(target_os = "linux")]
 pub(super) fn renewed(origin: &str) -> Result<crate::os::launch::Allowed, String> {
     let Origin { name, file, directory, as_root } =
-        serde_json::from_str(origin).map_err(|error| error.to_string())?;
+        serde_json::from_slice(origin.as_bytes()).map_err(|error| error.to_string())?;
     let locations = Locations { file, directory, as_root, is_explicit: true };
     let profiles = crate::profile::Profiles::load(&locations);
     let profile = profiles.get(&name).map_err(|_| format!("the profile {name} has errors"))?;

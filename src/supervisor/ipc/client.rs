@@ -371,7 +371,7 @@ fn converse(stream: &mut UnixStream, request: Request, wait: Duration) -> io::Re
     if line.is_empty() {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection"));
     }
-    Ok(serde_json::from_str(&line)?)
+    Ok(serde_json::from_slice(line.as_bytes())?)
 }
 
 /// Reads until a deadline, whenever a single read gives up: on OpenBSD 7.8-beta one with a limit of minutes has ended at

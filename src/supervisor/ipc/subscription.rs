@@ -43,7 +43,7 @@ impl Subscription {
         let mut reader = BufReader::new(stream);
         let first = read_line(&mut reader).map_err(silent)?;
         let first = first.ok_or_else(|| silent(io::ErrorKind::UnexpectedEof.into()))?;
-        if let Ok(Response::Refused(why)) = serde_json::from_str(&first) {
+        if let Ok(Response::Refused(why)) = serde_json::from_slice(first.as_bytes()) {
             return Err(ClientError::Refused(why));
         }
         let interval = Duration::from_secs(interval.unwrap_or(DEFAULT_INTERVAL).into());
@@ -62,7 +62,7 @@ impl Iterator for Subscription {
             None => read_line(&mut self.reader),
         };
         let parsed = |line: String| {
-            let event = serde_json::from_str(&line)?;
+            let event = serde_json::from_slice(line.as_bytes())?;
             Ok((line, event))
         };
         match line {
