@@ -9,4 +9,8 @@ all:
 install:
 	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" contrib/install
 
-.PHONY: all install
+# One small static program, for routers; docs/ROUTER.md. It needs what contrib/cross needs.
+router:
+	contrib/cross router
+
+.PHONY: all install router

@@ -10,18 +10,28 @@
 
 // missing_docs does not see items that are public in a private module.
 #![deny(clippy::missing_docs_in_private_items)]
+#![cfg_attr(
+    not(feature = "default"),
+    expect(
+        dead_code,
+        unused_imports,
+        reason = "only features that this build leaves out use it; the linker drops it"
+    )
+)]
 
 mod apply;
 mod cli;
 mod deadline;
-#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+#[cfg(all(feature = "demo", any(target_os = "linux", target_os = "freebsd")))]
 mod demo;
+#[cfg(feature = "drop-in")]
 mod dropin;
 mod engine;
 mod failure;
 #[cfg(any(feature = "fuzzing", test))]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "setup")]
 mod import;
 mod net;
 mod os;
@@ -36,4 +46,5 @@ mod supervisor;
 pub mod testing;
 
 pub use cli::main as pptpctl_main;
+#[cfg(feature = "drop-in")]
 pub use dropin::main as pptp_main;

@@ -20,7 +20,7 @@ pub mod cli {
     pub use crate::cli::exit;
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "demo", target_os = "linux"))]
 pub mod demo {
     pub mod config {
         pub use crate::demo::config::{CLIENT_DEVICE, Fault, ServerConfig, Service};
@@ -36,6 +36,7 @@ pub mod demo {
     }
 }
 
+#[cfg(feature = "drop-in")]
 pub mod dropin {
     pub mod options {
         pub use crate::dropin::options::help;

@@ -2,17 +2,30 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use clap::{Parser, Subcommand, ValueEnum};
+#[cfg(feature = "completions")]
+use clap::ValueEnum;
+use clap::{Parser, Subcommand};
 
-use super::{capture::Capture, import::Import, pause};
+#[cfg(feature = "capture")]
+use super::capture::Capture;
+#[cfg(feature = "setup")]
+use super::import::Import;
+use super::{features, pause};
 use crate::platform::Platform;
 
 /// PPTP tunnels by name: brings them up, keeps them up, restores the host.
 #[derive(Debug, Parser)]
-#[command(name = "pptpctl", version, max_term_width = 100, disable_help_subcommand = true)]
-#[command(
-    after_help = "`pptpctl demo` needs no server and changes nothing on this host. Profiles: pptpctl.toml(5); \
+#[command(name = "pptpctl", version, long_version = features::version(), max_term_width = 100, disable_help_subcommand = true)]
+#[cfg_attr(
+    feature = "demo",
+    command(
+        after_help = "`pptpctl demo` needs no server and changes nothing on this host. Profiles: pptpctl.toml(5); \
                         files and exit statuses: pptpctl(8)."
+    )
+)]
+#[cfg_attr(
+    not(feature = "demo"),
+    command(after_help = "Profiles: pptpctl.toml(5); files and exit statuses: pptpctl(8).")
 )]
 pub struct Args {
     /// Read profiles from FILE and profiles.d beside it (default: /etc/pptpctl for root, ~/.config/pptpctl)
@@ -27,8 +40,10 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Write a profile and the file of its password: asks for what they need, shows the plan, and connects
+    #[cfg(feature = "setup")]
     Init(Init),
     /// Open the file of a profile in $VISUAL or $EDITOR, check it, and replace it
+    #[cfg(feature = "setup")]
     Edit {
         /// The profile
         name: String,
@@ -81,11 +96,13 @@ pub enum Command {
         interval: Option<u32>,
     },
     /// Show all tunnels, or one, on the whole screen, with what changes
+    #[cfg(feature = "watch")]
     Watch {
         /// The profile
         name: Option<String>,
     },
     /// Print states and counters of all tunnels in the OpenMetrics format, for Prometheus
+    #[cfg(feature = "metrics")]
     Metrics {
         /// Write them to FILE, for the textfile collector of node_exporter: FILE is replaced as a whole
         #[arg(long, value_name = "FILE")]
@@ -121,6 +138,7 @@ pub enum Command {
         json: bool,
     },
     /// Check this host and a profile step by step, and say what to do next
+    #[cfg(feature = "doctor")]
     Doctor {
         /// The profile; without it, this host and every profile if there are few
         name: Option<String>,
@@ -140,8 +158,10 @@ pub enum Command {
         follow: bool,
     },
     /// Write what passes between this host and the server to a pcapng file
+    #[cfg(feature = "capture")]
     Capture(Capture),
     /// Write a file for a bug report about a tunnel, without passwords, with names and addresses replaced
+    #[cfg(feature = "report")]
     Report {
         /// The profile
         name: String,
@@ -150,6 +170,7 @@ pub enum Command {
         output: Option<PathBuf>,
     },
     /// Write profiles from the configuration of another PPTP client
+    #[cfg(feature = "setup")]
     Import(Import),
     /// Undo the changes that killed supervisors left on the host
     Recover {
@@ -158,8 +179,10 @@ pub enum Command {
         json: bool,
     },
     /// Bring up a tunnel between two temporary network namespaces
+    #[cfg(feature = "demo")]
     Demo,
     /// Print a script with which a shell completes commands, options and profile names
+    #[cfg(feature = "completions")]
     Completions {
         /// bash, zsh or fish
         #[arg(hide_possible_values = true)]
@@ -171,6 +194,7 @@ pub enum Command {
 }
 
 /// A shell with completions.
+#[cfg(feature = "completions")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Shell {
     /// bash(1)
@@ -182,6 +206,7 @@ pub enum Shell {
 }
 
 /// A program with completions.
+#[cfg(feature = "completions")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Program {
     /// pptpctl(8)
@@ -191,6 +216,7 @@ pub enum Program {
 }
 
 /// Arguments of `init`.
+#[cfg(feature = "setup")]
 #[derive(Debug, clap::Args)]
 pub struct Init {
     /// The new profile

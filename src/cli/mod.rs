@@ -4,33 +4,48 @@
 //! output while a tunnel comes up. The commands change the host only through `supervisor`.
 
 pub mod args;
+#[cfg(feature = "setup")]
 mod ask;
 mod autostart;
 mod batches;
+#[cfg(feature = "capture")]
 mod capture;
 mod check;
+#[cfg(feature = "completions")]
 mod completions;
+#[cfg(feature = "demo")]
 mod demo;
+#[cfg(feature = "doctor")]
 mod doctor;
 mod down;
+#[cfg(feature = "setup")]
 mod edit;
 mod events;
 pub mod exit;
+mod features;
+#[cfg(feature = "setup")]
 mod import;
+#[cfg(feature = "setup")]
 mod import_files;
+#[cfg(feature = "setup")]
 mod import_places;
+#[cfg(feature = "setup")]
 mod import_write;
+#[cfg(feature = "setup")]
 mod init;
 mod list;
 mod live;
 mod logs;
+#[cfg(feature = "metrics")]
 mod metrics;
 mod output;
 mod pause;
+#[cfg(any(feature = "metrics", feature = "setup"))]
 mod put;
 mod recover;
 mod reload;
 mod render;
+#[cfg(feature = "report")]
 mod report;
 mod restart;
 mod routes;
@@ -39,6 +54,7 @@ mod status_table;
 mod terminal;
 mod up;
 mod wait;
+#[cfg(feature = "watch")]
 mod watch;
 mod wrap;
 
@@ -60,13 +76,17 @@ pub fn main() -> ExitCode {
     if let Some(code) = crate::supervisor::child_main() {
         return code;
     }
-    #[cfg(any(target_os = "linux", target_os = "freebsd"))]
+    #[cfg(all(feature = "demo", any(target_os = "linux", target_os = "freebsd")))]
     if let Some(code) = crate::demo::child_main() {
         return code;
     }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
+            if let Some(refusal) = features::lacking(&error) {
+                output::error(refusal);
+                return exit::USAGE.into();
+            }
             // Help and version are not errors, and neither is a closed pipe.
             let _closed = error.print();
             return if error.use_stderr() { exit::USAGE.into() } else { ExitCode::SUCCESS };
@@ -74,7 +94,9 @@ pub fn main() -> ExitCode {
     };
     let config = args.config.as_deref();
     let code = match &args.command {
+        #[cfg(feature = "setup")]
         Command::Init(init) => init::main(config, init),
+        #[cfg(feature = "setup")]
         Command::Edit { name } => edit::main(config, name),
         Command::Up(up) => up::main(config, up),
         Command::Down { name, json, .. } => down::main(config, name.as_deref(), *json),
@@ -83,27 +105,35 @@ pub fn main() -> ExitCode {
         Command::Pause { name, length, end } => pause::main(name, *length, *end),
         Command::Status { name, json } => status::main(config, name.as_deref(), *json),
         Command::Events { name, interval } => events::main(config, name.as_deref(), *interval),
+        #[cfg(feature = "metrics")]
         Command::Metrics { textfile } => metrics::main(config, textfile.as_deref()),
+        #[cfg(feature = "watch")]
         Command::Watch { name } => watch::main(config, name.as_deref()),
         Command::Routes { name, destinations, json } => routes::main(config, name, destinations, *json),
         Command::List { names, json } => list::main(config, *names, *json),
         Command::Check { platform, json } => check::main(config, *platform, *json),
+        #[cfg(feature = "doctor")]
         Command::Doctor { name, dial, json } => doctor::main(config, name.as_deref(), *dial, *json),
         Command::Logs { name, follow } => logs::main(name, *follow),
+        #[cfg(feature = "capture")]
         Command::Capture(capture) => capture::main(config, capture),
+        #[cfg(feature = "report")]
         Command::Report { name, output } => report::main(config, name, output.as_deref()),
+        #[cfg(feature = "setup")]
         Command::Import(import) => import::main(config, import),
         Command::Recover { json } => recover::main(*json),
+        #[cfg(feature = "demo")]
         Command::Demo => demo::main(),
+        #[cfg(feature = "completions")]
         Command::Completions { shell, program } => completions::main(*shell, *program),
     };
     match args.command {
         // The change to the host counts: a tunnel that is up has not failed because its last line of output
         // was lost.
+        #[cfg(feature = "setup")]
+        Command::Init(_) | Command::Edit { .. } => code.into(),
         Command::Up(Up { dry_run: false, .. })
         | Command::Down { .. }
-        | Command::Init(_)
-        | Command::Edit { .. }
         | Command::Restart(_)
         | Command::Pause { .. }
         | Command::Reload(Reload { dry_run: false, .. })

@@ -65,9 +65,13 @@ impl Daemon {
         }
     }
 
-    /// Returns the daemon that a profile selects; `None` for the builtin PPP.
+    /// Returns the daemon that a profile selects; `None` for the builtin PPP. A build without daemons refuses the profiles
+    /// that select one.
     #[must_use]
     pub const fn of(profile: &Profile) -> Option<Self> {
+        if !cfg!(feature = "pppd") {
+            return None;
+        }
         match profile.ppp.backend {
             PppBackend::Builtin => None,
             PppBackend::Pppd => Some(Self::Pppd),

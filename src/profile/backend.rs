@@ -167,6 +167,11 @@ pub(super) fn check(
             draft = draft.help("ppp.backend = \"pppd\" uses Linux's pppd(8)");
         }
         drafts.push(draft);
+    } else if backend != PppBackend::Builtin && !cfg!(feature = "pppd") && platform == Platform::host() {
+        let title = "this build of pptpctl has no external PPP";
+        let label = "it was made without the feature `pppd`";
+        let draft = Draft::error(at("ppp.backend"), title, label);
+        drafts.push(draft.help("ppp.backend = \"builtin\", the default, needs no other program"));
     }
     if backend == PppBackend::Builtin && !profile.ppp.options.is_empty() {
         let label = "these are for pppd or ppp: add ppp.backend";

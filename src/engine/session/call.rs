@@ -109,7 +109,7 @@ impl Session {
             },
             now,
         );
-        let link = if self.spec.external {
+        let link = if cfg!(feature = "pppd") && self.spec.external {
             PppSide::External(Bridge::new(self.spec.limits, self.spec.mtu_limit, now))
         } else {
             let mut link = Link::new(config, now);
