@@ -34,6 +34,8 @@ pub struct Screen {
     phase: Option<(Phase, u64, Instant)>,
     /// The failure that was shown last.
     shown: Option<Failure>,
+    /// Whether the tunnel has been up.
+    was_up: bool,
 }
 
 impl Screen {
@@ -44,7 +46,16 @@ impl Screen {
         let style = if is_lines { Style::default() } else { terminal::style() };
         let timeouts = timeouts.clone();
         let live = style.marks.then_some(false);
-        Self { name: name.to_owned(), options, style, timeouts, live, phase: None, shown: None }
+        Self {
+            name: name.to_owned(),
+            options,
+            style,
+            timeouts,
+            live,
+            phase: None,
+            shown: None,
+            was_up: false,
+        }
     }
 
     /// Returns how often [`Screen::tick`] is due, if at all.
@@ -107,6 +118,7 @@ impl Screen {
             }
             Progress::Ready { carrier, at_ms } => {
                 let tun = &carrier.tun;
+                (self.was_up, self.shown) = (true, None);
                 self.close(&format!("done on {tun}"), *at_ms);
                 if !is_quiet {
                     line(format_args!("{}: up on {tun} after {} s", self.name, seconds(*at_ms)));
@@ -122,7 +134,8 @@ impl Screen {
     fn trying(&mut self, failure: Option<&Failure>, wait_ms: Option<u64>) {
         let name = &self.name;
         if let Some(failure) = failure.filter(|failure| self.shown.as_ref() != Some(*failure)) {
-            complain(format_args!("{name}: not up yet: {failure}"));
+            let state = if self.was_up { "lost" } else { "not up yet" };
+            complain(format_args!("{name}: {state}: {failure}"));
             for hint in &failure.hints {
                 complain(format_args!("  - {hint}"));
             }

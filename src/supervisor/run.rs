@@ -347,8 +347,8 @@ impl Supervisor {
                 self.report.ready(tun, self.machine.server());
             }
             Action::WithdrawRoutes => self.steps.withdraw_routes(),
-            Action::Waiting(wait) => self.report.waiting(Some(wait), self.machine.was_up()),
-            Action::NoNetwork => self.report.waiting(None, self.machine.was_up()),
+            Action::Waiting(wait) => self.report.waiting(Some(wait)),
+            Action::NoNetwork => self.report.waiting(None),
             Action::PollNetwork => self.poll_network(),
             Action::Repin => {
                 if let Some(server) = self.machine.server() {

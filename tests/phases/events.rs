@@ -169,7 +169,15 @@ fn unmanaged_tunnel_sets_up_the_device_alone_and_says_what_a_manager_needs() {
         // The manager may take it down and change its addresses.
         world.shell("ip addr flush dev tun0");
         world.shell(&format!("kill -9 {}", world.pid("engine_pid")));
-        let again = events.find(|event| event["event"] == "up").unwrap();
+        let mut between = Vec::new();
+        let again = events
+            .find(|event| {
+                between.push(event["event"].as_str().unwrap().to_owned());
+                event["event"] == "up"
+            })
+            .unwrap();
+        // The loss is told before anything of the next attempt.
+        assert_eq!(&between[..2], ["failure", "waiting"], "{between:?}");
         assert_eq!(again["local"], carrier["local"], "{again}");
         assert!(world.shell("ip -o -4 addr show dev tun0").contains(local));
         world.down(&before);

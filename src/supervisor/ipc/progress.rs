@@ -38,7 +38,8 @@ pub enum Progress {
     Note(String),
     /// An attempt failed, and the next one follows at once.
     Attempt(Failure),
-    /// A tunnel that has never been up waits for its next attempt (`retry.from-start`).
+    /// The tunnel waits for its next attempt: one that has never been up (`retry.from-start`), or, in the foreground, one
+    /// that was lost.
     Trying {
         /// Why the last attempt failed.
         failure: Option<Failure>,

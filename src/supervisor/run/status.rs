@@ -194,7 +194,7 @@ impl Report {
     }
 
     /// Reports a wait for the next attempt, or for a network if it is `None`.
-    pub fn waiting(&mut self, wait: Option<Duration>, was_up: bool) {
+    pub fn waiting(&mut self, wait: Option<Duration>) {
         let words = match wait {
             Some(wait) => {
                 tracing::info!("next attempt in {:.1} s", wait.as_secs_f32());
@@ -210,9 +210,7 @@ impl Report {
         systemd::status(&format!("{words}{why}"));
         let wait_ms = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         self.subscribers.publish(|| Event::Waiting { wait_ms });
-        if !was_up {
-            self.reporter.report(&Progress::Trying { failure, wait_ms });
-        }
+        self.reporter.report(&Progress::Trying { failure, wait_ms });
     }
 
     /// Logs a failure, and keeps it for the status.
