@@ -125,6 +125,11 @@ impl Changes {
         self.ledger.device(device)
     }
 
+    /// Returns the steps in force, the oldest first.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.ledger.record().entries.iter().map(|entry| &entry.step)
+    }
+
     /// Returns the notes for the user that the steps have added since the last call, one sentence each.
     pub fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)

@@ -31,6 +31,7 @@ mod import_files;
 mod import_places;
 #[cfg(feature = "setup")]
 mod import_write;
+mod in_force;
 #[cfg(feature = "setup")]
 mod init;
 mod list;

@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     exit::{self, Code},
+    in_force,
     output::{self, bytes, data, duration, error, line},
     status_table::{self, Rates, Row},
     terminal,
@@ -26,6 +27,9 @@ use crate::{
 
 /// Seconds that a tunnel has to be up before its last failure is of interest to `status --json` only.
 const STALE_FAILURE: u64 = 10 * 60;
+
+/// Routes that are listed; `--json` has more.
+const MOST_ROUTES: usize = 16;
 
 /// Time between the two readings of the counters from which rates are computed.
 const READING_INTERVAL: Duration = Duration::from_millis(500);
@@ -229,9 +233,11 @@ fn show(status: &Status) {
     if let Some(path) = &status.data_path {
         field("data path", path.clone());
     }
-    if !status.dns.is_empty() {
-        let servers: Vec<_> = status.dns.iter().map(ToString::to_string).collect();
-        field("peer's DNS", servers.join(" "));
+    if let Some(routes) = in_force::routes(status, MOST_ROUTES) {
+        field("routes", routes);
+    }
+    if let Some(resolvers) = in_force::resolvers(status) {
+        field("DNS", resolvers);
     }
     let count = |name: &str| status.counters.get(name).copied().unwrap_or(0);
     if status.state == "up" {

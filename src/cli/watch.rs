@@ -3,6 +3,9 @@
 //! `state` has what is known, `view` turns it into lines, `text` those into escape sequences. The supervisors are asked
 //! by a thread of its own, so that one that does not answer delays no key.
 
+mod facts;
+mod history;
+mod single;
 mod state;
 mod text;
 mod view;
@@ -11,14 +14,18 @@ use std::{
     collections::BTreeSet,
     io::{self, IsTerminal},
     path::Path,
-    sync::mpsc::{self, Receiver, Sender, SyncSender},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, Receiver, Sender, SyncSender},
+    },
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use self::{
-    state::{Answer, Notice, Reading, State, Wish, keys},
-    view::{Canvas, render},
+    state::{Answer, Notice, Reading, Request, State, Wish, keys},
+    text::Canvas,
+    view::render,
 };
 use super::{
     exit::{self, Code},
@@ -29,13 +36,19 @@ use crate::{
     profile::ProfileName,
     supervisor::{
         ClientError,
-        ipc::client,
+        ipc::{client, messages::LogLine},
         screen::{FullScreen, Input},
     },
 };
 
 /// Time between two readings.
 const READING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Lines of a log that are read: more than a screen has.
+const LOG_LINES: u32 = 100;
+
+/// The name of the tunnel whose log is read.
+type Chosen = Arc<Mutex<Option<String>>>;
 
 /// How often the results of readings are looked for.
 const LOOK: Duration = Duration::from_millis(100);
@@ -87,8 +100,9 @@ pub fn main(config: Option<&Path>, name: Option<&str>) -> Code {
 
 fn watch(mut screen: FullScreen, names: BTreeSet<String>, is_fixed: bool) -> io::Result<()> {
     let style = terminal::style();
-    let mut state = State { is_single: is_fixed, ..State::default() };
-    let readings = read(names, is_fixed);
+    let mut state = State { is_single: is_fixed, is_fixed, ..State::default() };
+    let chosen = Chosen::new(Mutex::new(names.first().cloned()));
+    let readings = read(names, is_fixed, chosen.clone());
     let (said, says) = mpsc::channel();
     let mut shown = String::new();
     loop {
@@ -116,20 +130,23 @@ fn watch(mut screen: FullScreen, names: BTreeSet<String>, is_fixed: bool) -> io:
             Input::Nothing => {}
             Input::Typed(bytes) => {
                 for key in keys(&bytes) {
-                    match state.press(key, is_fixed) {
+                    match state.press(key) {
                         Some(Wish::Quit) => return Ok(()),
-                        Some(Wish::TakeDown(name)) => take_down(name, said.clone()),
+                        Some(Wish::Do(Request::TakeDown, name)) => take_down(name, said.clone()),
+                        Some(Wish::Do(Request::Redial, name)) => redial(name, said.clone()),
                         None => {}
                     }
                 }
+                let name = state.current().map(|tunnel| tunnel.name.clone());
+                *chosen.lock().unwrap_or_else(PoisonError::into_inner) = name;
                 shown.clear();
             }
         }
     }
 }
 
-/// Starts to read the status of these tunnels, and of those that come up later unless `is_fixed`.
-fn read(names: BTreeSet<String>, is_fixed: bool) -> Receiver<Reading> {
+/// Starts to read the status of these tunnels, of those that come up later unless `is_fixed`, and the log of the chosen one.
+fn read(names: BTreeSet<String>, is_fixed: bool, chosen: Chosen) -> Receiver<Reading> {
     // A reading that is not taken holds the next one up.
     let (sender, readings): (SyncSender<Reading>, _) = mpsc::sync_channel(1);
     thread::spawn(move || {
@@ -142,9 +159,13 @@ fn read(names: BTreeSet<String>, is_fixed: bool) -> Receiver<Reading> {
                 let answer = answer(&name);
                 (name, answer)
             });
-            let answers = answers.collect();
+            let answers: Vec<(String, Answer)> = answers.collect();
+            let chosen = chosen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let runs = |name: &String| answers.iter().any(|(other, answer)| other == name && answer.is_ok());
+            let log = chosen.filter(runs).map(|name| (name.clone(), log(&name)));
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            if sender.send(Reading { at: Instant::now(), clock: since.as_secs(), answers }).is_err() {
+            let reading = Reading { at: Instant::now(), clock: since.as_secs(), answers, log };
+            if sender.send(reading).is_err() {
                 return;
             }
             thread::sleep(READING_INTERVAL);
@@ -158,6 +179,28 @@ fn answer(name: &str) -> Answer {
         Ok(status) => Ok(Box::new(status)),
         Err(why) => Err((why.state(), status::without_status(name, &why))),
     }
+}
+
+/// Returns the last lines of a tunnel's log, or why they cannot be read.
+fn log(name: &str) -> Result<Vec<LogLine>, String> {
+    client::log(name, LOG_LINES).map_err(|wrong| match wrong {
+        ClientError::Denied(_) => "only root can read it".to_owned(),
+        // It does not know the request.
+        ClientError::Refused(_) => format!("its supervisor is of an older version: `pptpctl logs {name}`"),
+        wrong => wrong.to_string(),
+    })
+}
+
+/// Has a tunnel dialled again, and says whether that has begun.
+fn redial(name: String, said: Sender<String>) {
+    thread::spawn(move || {
+        let words = match client::redial(&name) {
+            Ok(()) => format!("{name} dials again"),
+            Err(ClientError::Refused(why)) => format!("{name} does not dial again: {why}"),
+            Err(wrong) => format!("{name}: {wrong}"),
+        };
+        let _ended = said.send(words);
+    });
 }
 
 /// Takes a tunnel down, which goes on if this command ends, and says how that ended.

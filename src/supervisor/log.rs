@@ -20,6 +20,7 @@ use tracing_subscriber::{
         FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter,
         format::{DefaultFields, Writer},
         time::{FormatTime, SystemTime},
+        writer::Tee,
     },
     layer::SubscriberExt,
     reload,
@@ -31,6 +32,7 @@ use crate::{
         syslog::{Severity, Syslog},
     },
     profile::LogLevel,
+    supervisor::log_tail,
 };
 
 /// Size in bytes above which the file is renamed to `NAME.log.1` and a new one begun.
@@ -83,7 +85,7 @@ fn subscriber(
         // pipe or a full disk, and a supervisor that panics there does not undo its steps.
         .log_internal_errors(false)
         .event_format(Lines)
-        .with_writer(writer);
+        .with_writer(Tee::new(writer, log_tail::Keeper));
     Registry::default().with(lines).with(level)
 }
 

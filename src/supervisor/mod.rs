@@ -21,6 +21,7 @@ mod interruptible;
 pub mod invoker;
 pub mod ipc;
 pub mod log;
+mod log_tail;
 mod login_limit;
 mod login_record;
 pub mod machine;

@@ -47,6 +47,33 @@ fn tunnels_are_watched_and_taken_down() {
 }
 
 #[test]
+fn tunnel_is_dialled_again_and_its_log_is_shown() {
+    in_world(working_server(), |world| {
+        world.profile("routes = [\"10.77.1.0/24\"]\nretry.first = \"100ms\"");
+        let before = world.state();
+        world.up();
+        let engine = world.pid("engine_pid");
+        let mut at = AtTerminal::start(world, &["watch", "vpn"], &[("LC_ALL", "C.UTF-8")]);
+        at.expect(ENTER);
+        at.expect("10.77.1.0/24");
+        at.expect("log\u{1b}[0m");
+        at.expect("engine: ");
+        at.send("r");
+        at.expect("dial vpn again? y");
+        at.send("y");
+        at.expect("vpn dials again");
+        at.expect("up again, reconnect 1");
+        let log = world.run(&["logs", "vpn"]);
+        assert!(text(&log.stdout).contains("redial: the user asks for it"), "{}", text(&log.stdout));
+        assert_ne!(world.pid("engine_pid"), engine);
+        world.shell("ping -c 1 -W 5 10.77.0.1");
+        at.send("q");
+        assert_eq!(at.end(), 0);
+        world.down(&before);
+    });
+}
+
+#[test]
 fn terminal_is_restored_after_a_signal() {
     in_world(working_server(), |world| {
         world.profile("");

@@ -7,11 +7,11 @@ use std::{
 
 use crate::{
     cli::status_table::Rates,
-    supervisor::{Failure, Status},
+    supervisor::{Failure, Status, ipc::messages::LogLine},
 };
 
-/// Rates that are kept for the graph.
-const MOST_RATES: usize = 400;
+/// Rates that are kept for the graph, one a second.
+const MOST_RATES: usize = 600;
 
 /// Changes that are kept.
 const MOST_CHANGES: usize = 100;
@@ -28,6 +28,20 @@ pub struct Reading {
     pub clock: u64,
     /// Names with answers, sorted by name.
     pub answers: Vec<(String, Answer)>,
+    /// The log of the tunnel that was chosen, with its name, or why it was not read.
+    pub log: Option<(String, Result<Vec<LogLine>, String>)>,
+}
+
+/// The last lines of a tunnel's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Log {
+    /// It has not been asked for yet.
+    #[default]
+    Unread,
+    /// The oldest first.
+    Lines(Vec<LogLine>),
+    /// Why it cannot be read.
+    Refused(String),
 }
 
 /// A change of a tunnel.
@@ -50,6 +64,8 @@ pub struct Tunnel {
     pub rates: VecDeque<Rates>,
     /// The last at the end.
     pub changes: VecDeque<Change>,
+    /// Kept when the tunnel ends: it has the reason.
+    pub log: Log,
     read_at: Instant,
 }
 
@@ -58,10 +74,17 @@ pub struct Tunnel {
 pub enum Notice {
     #[default]
     None,
-    /// Whether to take this tunnel down.
-    Asks(String),
+    /// Whether to do this with this tunnel.
+    Asks(Request, String),
     /// A remark.
     Says(String),
+}
+
+/// What may be done with a tunnel, after a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    TakeDown,
+    Redial,
 }
 
 /// Everything that is shown.
@@ -72,6 +95,8 @@ pub struct State {
     pub chosen: usize,
     /// Whether only that one is shown.
     pub is_single: bool,
+    /// Whether no other can be chosen.
+    pub is_fixed: bool,
     pub notice: Notice,
     /// Time of the last reading in seconds since 1970.
     pub clock: u64,
@@ -91,8 +116,8 @@ pub enum Key {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
     Quit,
-    /// To take this tunnel down.
-    TakeDown(String),
+    /// To do this with this tunnel.
+    Do(Request, String),
 }
 
 /// Returns the keys in what a terminal has sent at once.
@@ -156,41 +181,58 @@ impl State {
                 }
                 None => {
                     let (rates, changes) = (VecDeque::new(), VecDeque::new());
-                    Tunnel { name, answer, rates, changes, read_at: at }
+                    Tunnel { name, answer, rates, changes, log: Log::Unread, read_at: at }
                 }
             });
         }
         let found = self.tunnels.iter().position(|tunnel| Some(&tunnel.name) == chosen.as_ref());
         self.chosen = found.unwrap_or_else(|| self.chosen.min(self.tunnels.len().saturating_sub(1)));
+        if let Some((name, log)) = reading.log
+            && let Some(tunnel) = self.tunnels.iter_mut().find(|tunnel| tunnel.name == name)
+        {
+            match (log, &tunnel.log) {
+                (Ok(lines), _) => tunnel.log = Log::Lines(lines),
+                (Err(_), Log::Lines(_)) => {}
+                (Err(why), _) => tunnel.log = Log::Refused(why),
+            }
+        }
     }
 
-    /// Handles a key. `is_fixed`: only one tunnel is watched.
-    pub fn press(&mut self, key: Key, is_fixed: bool) -> Option<Wish> {
-        if let Notice::Asks(name) = std::mem::take(&mut self.notice) {
+    /// Handles a key.
+    pub fn press(&mut self, key: Key) -> Option<Wish> {
+        if let Notice::Asks(request, name) = std::mem::take(&mut self.notice) {
             if matches!(key, Key::Char('y' | 'Y')) {
-                self.notice = Notice::Says(format!("{name} is being taken down"));
-                return Some(Wish::TakeDown(name));
+                self.notice = Notice::Says(match request {
+                    Request::TakeDown => format!("{name} is being taken down"),
+                    Request::Redial => format!("{name} is asked to dial again"),
+                });
+                return Some(Wish::Do(request, name));
             }
             return None;
         }
         match key {
             Key::Char('q' | 'Q') => return Some(Wish::Quit),
-            Key::Char('d') => {
-                let is_there = |tunnel: &&Tunnel| !matches!(tunnel.answer, Err(("down", _)));
-                self.notice = match self.current().filter(is_there) {
-                    Some(tunnel) => Notice::Asks(tunnel.name.clone()),
-                    None => Notice::Says("it is not up".to_owned()),
-                };
-            }
+            Key::Char('d') => self.notice = self.asks(Request::TakeDown),
+            Key::Char('r') => self.notice = self.asks(Request::Redial),
             Key::Up | Key::Char('k') if !self.is_single => self.chosen = self.chosen.saturating_sub(1),
             Key::Down | Key::Char('j') if !self.is_single => {
                 self.chosen = (self.chosen + 1).min(self.tunnels.len().saturating_sub(1));
             }
             Key::Enter if !self.tunnels.is_empty() => self.is_single = true,
-            Key::Escape if !is_fixed => self.is_single = false,
+            Key::Escape if !self.is_fixed => self.is_single = false,
             _ => {}
         }
         None
+    }
+
+    /// Returns the question before a request, or why it cannot be made.
+    fn asks(&self, request: Request) -> Notice {
+        let Some(tunnel) = self.current() else { return Notice::Says("there is no tunnel".to_owned()) };
+        let name = tunnel.name.clone();
+        match tunnel.answer {
+            Err(("down", _)) => Notice::Says(format!("{name} is not up; `pptpctl up {name}` brings it up")),
+            _ => Notice::Asks(request, name),
+        }
     }
 }
 
@@ -241,7 +283,7 @@ fn fresh_failure<'a>(before: &Status, now: &'a Status) -> Option<&'a Failure> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::supervisor::{FailureKind, Phase};
+    use crate::supervisor::{FailureKind, Phase, ipc::messages::Resolvers};
 
     /// Returns the status of a tunnel that is up and has received so many bytes.
     pub fn up(name: &str, received: u64) -> Status {
@@ -267,6 +309,13 @@ pub mod tests {
             peer: Some("10.77.0.1".parse().unwrap()),
             mtu: Some(1396),
             dns: vec!["10.77.0.53".parse().unwrap()],
+            resolvers: Some(Resolvers {
+                by: "systemd-resolved".into(),
+                servers: vec!["10.77.0.53".parse().unwrap()],
+                domains: vec!["corp.example".into()],
+            }),
+            routes: (0..40).map(|number| format!("10.{number}.0.0/16")).collect(),
+            more_routes: 5,
             mppe: Some("MPPE 128-bit stateless".into()),
             auth: Some("MS-CHAPv2".into()),
             since: Some(1_764_000_000),
@@ -275,6 +324,18 @@ pub mod tests {
             counters: counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
             ..Status::default()
         }
+    }
+
+    /// Returns a log of as many lines; the last but one is long, and a warning.
+    fn log(count: u64) -> Vec<LogLine> {
+        let line = |number: u64| {
+            let (level, text) = match count - number {
+                2 => ("WARN", "office: up: ".to_owned() + &"the server does not answer ".repeat(8)),
+                _ => ("INFO", format!("office: line {number}")),
+            };
+            LogLine { time_ms: (1_764_000_000 + number) * 1000, level: level.into(), text }
+        };
+        (0..count).map(line).collect()
     }
 
     pub fn down(name: &str) -> (String, Answer) {
@@ -309,6 +370,7 @@ pub mod tests {
                     down("lab"),
                     ("office".into(), Ok(Box::new(office))),
                 ],
+                log: (second == 59).then(|| ("office".into(), Ok(log(100)))),
             });
         }
         state
@@ -327,13 +389,13 @@ pub mod tests {
         // It ends: it stays chosen by its name, and the history is kept.
         state.chosen = 2;
         let (at, clock) = (Instant::now() + Duration::from_secs(61), 1_764_000_061);
-        state.read(Reading { at, clock, answers: vec![down("office")] });
+        state.read(Reading { at, clock, answers: vec![down("office")], log: None });
         assert_eq!((state.chosen, state.tunnels.len()), (0, 1));
         let last = state.current().unwrap().changes.back().unwrap();
         assert_eq!((last.words.as_str(), last.clock), ("office: down", clock));
-        state.read(Reading { at, clock, answers: Vec::new() });
+        state.read(Reading { at, clock, answers: Vec::new(), log: None });
         assert!(state.current().is_none());
-        assert_eq!(state.press(Key::Enter, false), None);
+        assert_eq!(state.press(Key::Enter), None);
         assert!(!state.is_single);
     }
 
@@ -345,7 +407,7 @@ pub mod tests {
             status.reconnects = second;
             let at = start + Duration::from_secs(second);
             let answers = vec![("office".to_owned(), Ok(Box::new(status)) as Answer)];
-            state.read(Reading { at, clock: second, answers });
+            state.read(Reading { at, clock: second, answers, log: None });
         }
         let tunnel = state.current().unwrap();
         assert_eq!((tunnel.rates.len(), tunnel.changes.len()), (MOST_RATES, MOST_CHANGES));
@@ -355,31 +417,69 @@ pub mod tests {
     fn down_asks_first() {
         let mut state = example();
         state.chosen = 2;
-        assert_eq!(state.press(Key::Char('d'), false), None);
-        assert_eq!(state.notice, Notice::Asks("office".into()));
+        assert_eq!(state.press(Key::Char('d')), None);
+        assert_eq!(state.notice, Notice::Asks(Request::TakeDown, "office".into()));
         // Everything but y is no, also q.
-        assert_eq!(state.press(Key::Char('q'), false), None);
+        assert_eq!(state.press(Key::Char('q')), None);
         assert_eq!(state.notice, Notice::None);
-        state.press(Key::Char('d'), false);
-        assert_eq!(state.press(Key::Char('y'), false), Some(Wish::TakeDown("office".into())));
+        state.press(Key::Char('d'));
+        assert_eq!(state.press(Key::Char('y')), Some(Wish::Do(Request::TakeDown, "office".into())));
         state.chosen = 1;
-        state.press(Key::Char('d'), false);
-        assert_eq!(state.notice, Notice::Says("it is not up".into()));
-        assert_eq!(state.press(Key::Char('q'), false), Some(Wish::Quit));
+        state.press(Key::Char('d'));
+        let why = "lab is not up; `pptpctl up lab` brings it up";
+        assert_eq!(state.notice, Notice::Says(why.into()));
+        state.press(Key::Char('r'));
+        assert_eq!(state.notice, Notice::Says(why.into()));
+        assert_eq!(state.press(Key::Char('q')), Some(Wish::Quit));
+    }
+
+    #[test]
+    fn redial_asks_first() {
+        let mut state = example();
+        assert_eq!(state.press(Key::Char('r')), None);
+        assert_eq!(state.notice, Notice::Asks(Request::Redial, "home".into()), "also while it waits");
+        assert_eq!(state.press(Key::Char('n')), None);
+        state.press(Key::Char('r'));
+        assert_eq!(state.press(Key::Char('Y')), Some(Wish::Do(Request::Redial, "home".into())));
+        assert_eq!(state.notice, Notice::Says("home is asked to dial again".into()));
+        let mut state = State::default();
+        state.press(Key::Char('r'));
+        assert_eq!(state.notice, Notice::Says("there is no tunnel".into()));
+    }
+
+    #[test]
+    fn log_stays_when_the_tunnel_has_ended() {
+        let mut state = example();
+        let log = |state: &State| state.tunnels.last().unwrap().log.clone();
+        let lines = log(&state);
+        assert!(matches!(&lines, Log::Lines(lines) if lines.len() == 100));
+        let reading = |why: &str| Reading {
+            at: Instant::now(),
+            clock: 1_764_000_061,
+            answers: vec![down("lab"), down("office")],
+            log: Some(("office".into(), Err(why.into()))),
+        };
+        state.read(reading("not up"));
+        assert_eq!(log(&state), lines);
+        let mut fresh = State::default();
+        fresh.read(reading("no"));
+        assert_eq!(log(&fresh), Log::Refused("no".into()));
     }
 
     #[test]
     fn keys_move_and_choose() {
         let mut state = example();
         for key in keys(b"\x1b[B\x1bOBjjj\x1b[A\x1b[5~\r") {
-            assert_eq!(state.press(key, false), None);
+            assert_eq!(state.press(key), None);
         }
         assert_eq!((state.chosen, state.is_single), (1, true));
-        state.press(Key::Up, false);
+        state.press(Key::Up);
         assert_eq!(state.chosen, 1, "one tunnel is shown");
-        state.press(Key::Escape, true);
+        state.is_fixed = true;
+        state.press(Key::Escape);
         assert!(state.is_single, "only one is watched");
-        state.press(Key::Escape, false);
+        state.is_fixed = false;
+        state.press(Key::Escape);
         assert!(!state.is_single);
         assert_eq!(keys(b"\x1b"), [Key::Escape]);
         assert_eq!(keys(&[3]), [Key::Char('q')]);

@@ -1,5 +1,14 @@
 //! Styled text of a screen, and its escape sequences.
 
+/// Size and abilities of the terminal.
+#[derive(Clone, Copy, Debug)]
+pub struct Canvas {
+    pub width: usize,
+    pub height: usize,
+    /// Whether it shows more than ASCII.
+    pub unicode: bool,
+}
+
 /// How a piece of text is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
@@ -9,6 +18,8 @@ pub enum Tone {
     /// Exchanged colours.
     Chosen,
     Good,
+    /// Beside what is good.
+    Second,
     Warning,
     Bad,
 }
@@ -70,9 +81,11 @@ pub fn picture(lines: &[Line], colour: bool) -> String {
                 Tone::Bold => "1",
                 Tone::Chosen => "7",
                 Tone::Good if colour => "32",
-                Tone::Warning if colour => "33",
+                Tone::Second if colour => "36",
+                // Not yellow, which nobody can read on white.
+                Tone::Warning if colour => "35",
                 Tone::Bad if colour => "31",
-                Tone::Good => "",
+                Tone::Good | Tone::Second => "",
                 Tone::Warning | Tone::Bad => "1",
             };
             match code {

@@ -1,53 +1,26 @@
 //! The picture of `watch`: state in, lines out. No I/O.
 
-use std::collections::VecDeque;
-
 use super::{
-    state::{Change, Notice, State, Tunnel},
-    text::{Line, Tone, graph},
+    facts::remark,
+    history::history,
+    single::single,
+    state::{Notice, Request, State},
+    text::{Canvas, Line, Tone},
 };
 use crate::{
     cli::{
-        output::bytes,
-        status::{headline, recent_failure},
-        status_table::{self, Rates, Row},
+        status_table::{self, Row},
         wrap::broken,
     },
-    supervisor::{Status, local_time},
+    supervisor::local_time,
 };
-
-/// The phases in order, as the status names them.
-const PHASES: [&str; 10] = [
-    "resolve",
-    "connect",
-    "control",
-    "call",
-    "lcp",
-    "authentication",
-    "encryption",
-    "addresses",
-    "routes",
-    "up",
-];
-
-/// Columns in front of a value.
-const LABEL: usize = 13;
-
-/// Size and abilities of the terminal.
-#[derive(Clone, Copy, Debug)]
-pub struct Canvas {
-    pub width: usize,
-    pub height: usize,
-    /// Whether it shows more than ASCII.
-    pub unicode: bool,
-}
 
 /// Returns exactly `height` lines of at most `width` columns.
 pub fn render(state: &State, canvas: Canvas) -> Vec<Line> {
     let Canvas { width, height, .. } = canvas;
     let room = height.saturating_sub(2);
     let mut body = match state.current() {
-        Some(tunnel) if state.is_single => single(tunnel, Canvas { height: room, ..canvas }),
+        Some(tunnel) if state.is_single => single(tunnel, state.clock, Canvas { height: room, ..canvas }),
         Some(_) => table(state, Canvas { height: room, ..canvas }),
         None => vec![Line::new(Tone::Plain, "no profiles, no tunnels")],
     };
@@ -65,12 +38,22 @@ fn title(state: &State, width: usize) -> Line {
 
 fn foot(state: &State) -> Line {
     match &state.notice {
-        Notice::Asks(name) => {
-            Line::new(Tone::Warning, format!(" take {name} down? y: yes, any other key: no"))
+        Notice::Asks(request, name) => {
+            let question = match request {
+                Request::TakeDown => format!("take {name} down?"),
+                Request::Redial => format!("dial {name} again?"),
+            };
+            Line::new(Tone::Warning, format!(" {question} y: yes, any other key: no"))
         }
         Notice::Says(words) => Line::new(Tone::Bold, format!(" {words}")),
-        Notice::None if state.is_single => Line::new(Tone::Dim, " d: down   Esc: all tunnels   q: quit"),
-        Notice::None => Line::new(Tone::Dim, " Up, Down: choose   Enter: details   d: down   q: quit"),
+        Notice::None => {
+            let ways = match (state.is_single, state.is_fixed) {
+                (true, true) => "",
+                (true, false) => "Esc: all tunnels   ",
+                (false, _) => "Up, Down: choose   Enter: details   ",
+            };
+            Line::new(Tone::Dim, format!(" {ways}r: dial again   d: down   q: quit"))
+        }
     }
 }
 
@@ -86,8 +69,8 @@ fn table(state: &State, canvas: Canvas) -> Vec<Line> {
         .collect();
     let mut text = status_table::render(&rows, Some(canvas.width)).into_iter();
     let mut lines = vec![Line::new(Tone::Bold, text.next().unwrap_or_default())];
-    // Title and remark leave so many rows.
-    let room = canvas.height.saturating_sub(4).max(1);
+    // Titles and remark leave so many rows, if the history has a third.
+    let room = canvas.height.saturating_sub(4).max(1).min((canvas.height * 2 / 3).max(1));
     let first = (state.chosen + 1).saturating_sub(room);
     let tunnels = state.tunnels.iter().enumerate().zip(text).skip(first).take(room);
     for ((number, tunnel), text) in tunnels {
@@ -104,162 +87,12 @@ fn table(state: &State, canvas: Canvas) -> Vec<Line> {
     if let Some(tunnel) = state.current() {
         let width = canvas.width;
         lines.extend(broken(&remark(tunnel), width, "").into_iter().map(|text| Line::new(Tone::Plain, text)));
-        lines.extend(tunnel.changes.iter().rev().map(|change| changed(change, state.clock)));
-    }
-    lines.truncate(canvas.height);
-    lines
-}
-
-/// Returns what is to be said of a tunnel in one sentence.
-fn remark(tunnel: &Tunnel) -> String {
-    match &tunnel.answer {
-        Ok(status) => headline(status),
-        Err((_, words)) => words.clone(),
-    }
-}
-
-fn single(tunnel: &Tunnel, canvas: Canvas) -> Vec<Line> {
-    let width = canvas.width;
-    let mut lines: Vec<Line> =
-        broken(&remark(tunnel), width, "").into_iter().map(|text| Line::new(Tone::Bold, text)).collect();
-    if let Ok(status) = &tunnel.answer {
-        lines.extend(ladder(status, width));
         lines.push(Line::default());
-        lines.extend(facts(status, width));
-        // Beside the words of both parts stay some changes.
-        let left = canvas.height.saturating_sub(lines.len());
-        let rows = left.saturating_sub(5).min(10);
-        if rows > 0 {
-            lines.extend(graphs(&tunnel.rates, rows, canvas));
-        }
+        let height = canvas.height.saturating_sub(lines.len());
+        lines.extend(history(tunnel, state.clock, width, height));
     }
-    lines.push(Line::new(Tone::Bold, "changes, the last first"));
-    let clock = tunnel.changes.back().map_or(0, |change| change.clock);
-    if tunnel.changes.is_empty() {
-        lines.push(Line::new(Tone::Dim, "  none since this command began"));
-    }
-    lines.extend(tunnel.changes.iter().rev().map(|change| changed(change, clock)));
     lines.truncate(canvas.height);
     lines
-}
-
-/// Returns the phases: those that are over, the one that runs, those to come.
-fn ladder(status: &Status, width: usize) -> Vec<Line> {
-    let now = PHASES.iter().position(|phase| *phase == status.phase);
-    // While it waits, no phase runs.
-    let runs = matches!(status.state.as_str(), "resolving" | "connecting" | "configuring" | "up");
-    let mut lines = vec![Line::default()];
-    for (at, phase) in PHASES.iter().enumerate() {
-        let tone = match now.filter(|_| runs) {
-            Some(now) if at < now || *phase == "up" && at == now => Tone::Good,
-            Some(now) if at == now => Tone::Chosen,
-            _ => Tone::Dim,
-        };
-        if lines.last().is_some_and(|line| line.width() > 0 && line.width() + phase.len() + 1 > width) {
-            lines.push(Line::default());
-        }
-        if let Some(line) = lines.last_mut() {
-            let gap = if line.width() == 0 { "" } else { " " };
-            line.0.push((Tone::Plain, gap.to_owned()));
-            line.0.push((tone, (*phase).to_owned()));
-        }
-    }
-    lines
-}
-
-fn facts(status: &Status, width: usize) -> Vec<Line> {
-    let mut all: Vec<(&str, Tone, String)> = Vec::new();
-    if let (Some(local), Some(peer), Some(mtu)) = (status.local, status.peer, status.mtu) {
-        all.push(("addresses", Tone::Plain, format!("{local} to {peer}, MTU {mtu}")));
-    }
-    if let (Some(auth), Some(mppe)) = (&status.auth, &status.mppe) {
-        all.push(("security", Tone::Plain, format!("{auth}, encryption {mppe}")));
-    }
-    if !status.dns.is_empty() {
-        let servers: Vec<_> = status.dns.iter().map(ToString::to_string).collect();
-        all.push(("peer's DNS", Tone::Plain, servers.join(" ")));
-    }
-    let count = |name: &str| status.counters.get(name).copied().unwrap_or(0);
-    if status.state == "up" && !status.counters.is_empty() {
-        let way = |packets, octets| format!("{} packets, {}", count(packets), bytes(count(octets)));
-        let received = way("ppp.received_packets", "ppp.received_bytes");
-        let sent = way("ppp.sent_packets", "ppp.sent_bytes");
-        all.push(("received", Tone::Plain, received));
-        all.push(("sent", Tone::Plain, sent));
-        let echo = status.round_trip_micros.map_or_else(
-            || "not measured yet".to_owned(),
-            |micros| format!("round trip {}", status_table::milliseconds(micros)),
-        );
-        let (lost, late) = (count("gre.rx_lost"), count("gre.rx_repaired"));
-        let twice = count("gre.rx_duplicate");
-        let share =
-            status_table::loss(&status.counters).map_or_else(String::new, |share| format!(" ({share})"));
-        let path = format!("{echo}; {lost} lost{share}, {late} reordered, {twice} duplicate");
-        all.push(("path", Tone::Plain, path));
-    }
-    let drops: Vec<_> = status
-        .counters
-        .iter()
-        .filter_map(|(name, count)| Some((name.strip_prefix("drop.")?, count)))
-        .filter(|(_, count)| **count > 0)
-        .map(|(reason, count)| format!("{} {count}", reason.replace('_', " ")))
-        .collect();
-    if !drops.is_empty() {
-        all.push(("dropped", Tone::Warning, drops.join(", ")));
-    }
-    if status.reconnects > 0 {
-        all.push(("reconnects", Tone::Plain, status.reconnects.to_string()));
-    }
-    if let Some(failure) = recent_failure(status) {
-        let tone = if status.state == "up" { Tone::Dim } else { Tone::Bad };
-        all.push(("last failure", tone, failure.to_string()));
-    }
-    for warning in &status.warnings {
-        all.push(("warning", Tone::Warning, warning.clone()));
-    }
-    let mut lines = Vec::new();
-    for (label, tone, words) in all {
-        for (number, text) in broken(&words, width.saturating_sub(LABEL), "").into_iter().enumerate() {
-            let label = if number == 0 { label } else { "" };
-            lines.push(Line::new(Tone::Dim, format!("{label:<LABEL$}")).with(tone, text));
-        }
-    }
-    lines
-}
-
-/// Returns the graphs of both directions, side by side, with `rows` lines each and a line of words.
-fn graphs(rates: &VecDeque<Rates>, rows: usize, canvas: Canvas) -> Vec<Line> {
-    let gap = 2;
-    let width = canvas.width.saturating_sub(gap) / 2;
-    let way = |name: &str, rate: fn(&Rates) -> u64| {
-        let values: Vec<u64> = rates.iter().map(rate).collect();
-        let skipped = values.len().saturating_sub(width);
-        let shown = values.get(skipped..).unwrap_or_default();
-        let highest = shown.iter().copied().max().unwrap_or(0);
-        let now = status_table::short(values.last().copied().unwrap_or(0));
-        let words = format!("{name} {now}/s, at most {}/s", status_table::short(highest));
-        let words: String = words.chars().take(width).collect();
-        let drawn = graph(shown, highest, width, rows, canvas.unicode);
-        (format!("{words:<width$}"), drawn)
-    };
-    let (in_words, in_graph) = way("in", |rates| rates.received);
-    let (out_words, out_graph) = way("out", |rates| rates.sent);
-    let between = " ".repeat(gap);
-    let mut lines = vec![Line::new(Tone::Bold, format!("{in_words}{between}{out_words}"))];
-    lines.extend(
-        in_graph
-            .into_iter()
-            .zip(out_graph)
-            .map(|(one, other)| Line::new(Tone::Good, one).with(Tone::Plain, between.clone() + &other)),
-    );
-    lines
-}
-
-fn changed(change: &Change, now: u64) -> Line {
-    let local = local_time::format(change.clock).unwrap_or_default();
-    let time = if now.saturating_sub(change.clock) < 86_400 { local.get(11..) } else { local.get(5..) };
-    let tone = if change.is_failure { Tone::Bad } else { Tone::Plain };
-    Line::new(Tone::Dim, format!("  {}  ", time.unwrap_or_default())).with(tone, change.words.clone())
 }
 
 #[cfg(test)]
@@ -292,7 +125,9 @@ mod tests {
                 "571K    57K  1.2%  35 ms\n",
                 "\noffice: up on tun0 for 1 h 2 min, server 198.51.100.5:1723\n",
                 "  up again, reconnect 1\n",
-                " d: down   q: quit",
+                "\nlog\n",
+                "  line 99\n",
+                " Up, Down: choose   Enter: details   r: dial again   d: down   q: quit",
             ] {
                 assert!(shown.contains(part), "{part:?} is missing in\n{shown}");
             }
@@ -306,20 +141,27 @@ mod tests {
             println!("{shown}");
             for part in [
                 "\nresolve connect control call lcp authentication encryption addresses routes up\n",
-                "\naddresses    10.77.0.100 to 10.77.0.1, MTU 1396\n",
-                "\nsecurity     MS-CHAPv2, encryption MPPE 128-bit stateless\n",
-                "\npath         round trip 35 ms; 12 lost (1.2%), 7 reordered, 1 duplicate\n",
-                "\ndropped      loop 2\n",
+                "\naddresses    10.77.0.100 to 10.77.0.1, MTU 1396",
+                "\nsecurity     MS-CHAPv2, encryption MPPE 128-bit stateless",
+                "\nDNS          10.77.0.53 for corp.example, by systemd-resolved",
+                "\nroutes       10.0.0.0/16, 10.1.0.0/16, ",
+                " more",
+                "\npath         round trip 35 ms; 12 lost (1.2%), 7 reordered, 1 duplicate",
+                "\ndropped      loop 2",
                 "no answer to 4 LCP echoes",
-                "\nin 571K/s, at most 571K/s",
-                "out 57K/s, at most 57K/s\n",
+                "\nin 571K/s, at most 571K/s in ",
+                "out 57K/s, at most 57K/s in ",
                 "█",
-                "\nchanges, the last first\n",
-                "  up again, reconnect 1\n",
-                " d: down   Esc: all tunnels   q: quit\n",
+                "changes",
+                "  up again, reconnect 1",
+                "log\n",
+                "  line 99\n",
+                " Esc: all tunnels   r: dial again   d: down   q: quit\n",
             ] {
                 assert!(shown.contains(part), "{part:?} is missing at {width} × {height} in\n{shown}");
             }
+            // The long line before the last one has no room on the small screen.
+            assert_eq!(shown.contains("the server does not answer"), height == 50, "{shown}");
         }
     }
 
@@ -328,10 +170,12 @@ mod tests {
         let mut many = example();
         many.chosen = 1;
         let mut asks = single();
-        asks.notice = Notice::Asks("office".into());
-        for state in [State::default(), example(), single(), many, asks] {
-            for (width, height) in
-                (1..=90).flat_map(|width| [1, 2, 3, 5, 10, 24].map(|height| (width, height)))
+        asks.notice = Notice::Asks(Request::Redial, "office".into());
+        let fixed = State { is_fixed: true, ..single() };
+        for state in [State::default(), example(), single(), many, asks, fixed] {
+            for (width, height) in (1..=90)
+                .chain([119, 120, 121, 200])
+                .flat_map(|width| [1, 2, 3, 5, 10, 24, 50].map(|height| (width, height)))
             {
                 for unicode in [true, false] {
                     let lines = render(&state, Canvas { width, height, unicode });
@@ -348,8 +192,13 @@ mod tests {
     fn chosen_tunnel_stays_in_sight() {
         let mut state = State::default();
         let answers = (0..60).map(|number| down(&format!("n{number:02}"))).collect();
-        state.read(super::super::state::Reading { at: std::time::Instant::now(), clock: 1, answers });
-        for chosen in [0, 17, 18, 40, 59] {
+        state.read(super::super::state::Reading {
+            at: std::time::Instant::now(),
+            clock: 1,
+            answers,
+            log: None,
+        });
+        for chosen in [0, 11, 12, 17, 18, 40, 59] {
             state.chosen = chosen;
             let shown = text(&state, 80, 24);
             assert!(shown.contains(&format!("\nn{chosen:02}   down ")), "{shown}");
@@ -357,28 +206,20 @@ mod tests {
     }
 
     #[test]
-    fn phases_before_the_current_one_are_over() {
-        let status = |state: &str, phase: &str| Status {
-            state: state.into(),
-            phase: phase.into(),
-            ..Status::default()
-        };
-        let tones = |status: &Status| {
-            let lines = ladder(status, 80);
-            lines
-                .iter()
-                .flat_map(|line| line.0.clone())
-                .filter(|(_, text)| text.len() > 1)
-                .collect::<Vec<_>>()
-        };
-        let tone = |status: &Status, phase: &str| {
-            tones(status).into_iter().find(|(_, text)| text == phase).map(|(tone, _)| tone).unwrap()
-        };
-        let dialing = status("connecting", "lcp");
-        let found = ["call", "lcp", "authentication"].map(|phase| tone(&dialing, phase));
-        assert_eq!(found, [Tone::Good, Tone::Chosen, Tone::Dim]);
-        assert_eq!(tone(&status("up", "up"), "up"), Tone::Good);
-        assert_eq!(tone(&status("waiting", "lcp"), "call"), Tone::Dim);
-        assert!(ladder(&dialing, 30).len() > 2, "it breaks at words");
+    fn large_screen_has_two_columns_and_longer_graphs() {
+        let shown = text(&single(), 200, 50);
+        let facts = shown.lines().find(|line| line.starts_with("addresses ")).unwrap();
+        assert!(facts.contains(" │ "), "the log is beside the facts:\n{shown}");
+        assert!(shown.contains("in 571K/s, at most 571K/s in 59 s"), "{shown}");
+        let empty = shown.lines().filter(|line| line.is_empty()).count();
+        assert!(empty < 4, "{empty} empty lines:\n{shown}");
+        let rows = |name: &str| shown.lines().position(|line| line.starts_with(name)).unwrap();
+        assert!(rows("out ") >= rows("in ") + 5, "one graph above the other:\n{shown}");
+    }
+
+    #[test]
+    fn keys_that_do_nothing_are_not_offered() {
+        let shown = text(&State { is_fixed: true, ..single() }, 80, 24);
+        assert!(shown.contains("\n r: dial again   d: down   q: quit\n"), "{shown}");
     }
 }

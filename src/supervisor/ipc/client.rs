@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     lock,
-    messages::{Request, Response, Status},
+    messages::{LogLine, Request, Response, Status},
     reloaded::Reloaded,
 };
 use crate::{
@@ -160,6 +160,31 @@ pub fn pause(name: &str, seconds: Option<u32>, end: bool) -> Result<Option<u64>,
     let request = Request::Pause { seconds, end };
     match ask(name, &platform::control_socket(name), request, PAUSE_WAIT) {
         Ok((Response::Pause { left }, _)) => Ok(left),
+        Ok((other, _)) => Err(unexpected(other)),
+        Err(wrong) => Err(starting(name, wrong)),
+    }
+}
+
+/// Ends the link, or the wait for the next attempt, and dials again.
+///
+/// # Errors
+/// Returns why the supervisor could not be asked, or has refused.
+pub fn redial(name: &str) -> Result<(), ClientError> {
+    match ask(name, &platform::control_socket(name), Request::Redial, STATUS_WAIT) {
+        Ok((Response::Redial {}, _)) => Ok(()),
+        Ok((other, _)) => Err(unexpected(other)),
+        Err(wrong) => Err(starting(name, wrong)),
+    }
+}
+
+/// Returns the last lines of this tunnel's log, the oldest first.
+///
+/// # Errors
+/// Returns why the supervisor could not be asked.
+pub fn log(name: &str, lines: u32) -> Result<Vec<LogLine>, ClientError> {
+    let request = Request::Log { lines: Some(lines) };
+    match ask(name, &platform::control_socket(name), request, STATUS_WAIT) {
+        Ok((Response::Log { lines }, _)) => Ok(lines),
         Ok((other, _)) => Err(unexpected(other)),
         Err(wrong) => Err(starting(name, wrong)),
     }

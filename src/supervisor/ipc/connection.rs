@@ -9,10 +9,15 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::socket::{setsockopt, sockopt};
+
 use super::messages::{Request, Response};
 
 /// The longest request, in bytes.
 const MAX_REQUEST: usize = 1024;
+
+/// Size of a client's socket buffer in bytes: the longest answer fits, which is a log.
+const BUFFER: usize = 64 * 1024;
 
 /// A connected client.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ impl Client {
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         stream.set_write_timeout(Some(Duration::from_millis(100)))?;
+        // Without it the kernel's default remains, which is smaller on some systems.
+        let _smaller = setsockopt(&stream, sockopt::SndBuf, &BUFFER);
         Ok(Self { stream, line: Vec::new(), pending: None })
     }
 

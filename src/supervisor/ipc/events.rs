@@ -146,7 +146,7 @@ mod tests {
         }
         assert_eq!(
             requests.into_iter().collect::<Vec<_>>(),
-            ["capture", "down", "pause", "reload", "status", "subscribe"]
+            ["capture", "down", "log", "pause", "redial", "reload", "status", "subscribe"]
         );
         let mut answers = BTreeSet::new();
         for line in examples("answer\n") {
@@ -156,7 +156,7 @@ mod tests {
         }
         assert_eq!(
             answers.into_iter().collect::<Vec<_>>(),
-            ["capture", "down", "pause", "refused", "reload", "status"]
+            ["capture", "down", "log", "pause", "redial", "refused", "reload", "status"]
         );
         let mut events = BTreeSet::new();
         for line in examples("event\n") {

@@ -1,6 +1,10 @@
 //! The status of one tunnel, and the requests that the control socket accepts. `docs/CONTROL.md` describes them.
 
-use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +35,14 @@ pub enum Request {
         #[serde(default, rename = "dry-run", skip_serializing_if = "std::ops::Not::not")]
         dry_run: bool,
     },
+    /// Answered by [`Response::Redial`] when the end of the link, or the next attempt, has begun.
+    Redial,
+    /// Answered by [`Response::Log`].
+    Log {
+        /// How many lines, at most; 50 if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lines: Option<u32>,
+    },
     /// Answered by [`Response::Capture`], after which the engine writes records to the client.
     Capture {
         /// Whether IP packets of the tunnel are captured, too.
@@ -60,6 +72,13 @@ pub enum Response {
     },
     /// The result of a reload.
     Reload(Box<Reloaded>),
+    /// The tunnel is dialled again.
+    Redial {},
+    /// The last lines of the supervisor's log.
+    Log {
+        /// The oldest first.
+        lines: Vec<LogLine>,
+    },
     /// A capture is on.
     Capture {
         /// It begins with the next dial.
@@ -73,6 +92,29 @@ pub enum Response {
     },
     /// The request was not understood or not allowed, for this reason.
     Refused(String),
+}
+
+/// A line of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// When it was written, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// `ERROR`, `WARN`, `INFO` or `DEBUG`.
+    pub level: String,
+    /// The text, without control characters.
+    pub text: String,
+}
+
+/// The resolvers that the tunnel has set on this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolvers {
+    /// What sets them: `systemd-resolved`, `resolvconf`, `resolvd`, `unwind`, or the path of a file.
+    pub by: String,
+    /// Their addresses.
+    pub servers: Vec<IpAddr>,
+    /// The domains whose names they are asked for; without any, all names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<String>,
 }
 
 /// The state of one tunnel, as its supervisor reports it.
@@ -101,6 +143,16 @@ pub struct Status {
     pub mtu: Option<u16>,
     /// Resolvers that the peer assigned.
     pub dns: Vec<Ipv4Addr>,
+    /// The resolvers that this host asks because of the tunnel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolvers: Option<Resolvers>,
+    /// The destinations that routes of this host lead into the tunnel, at most [`Status::MOST_ROUTES`]: prefixes, or
+    /// `default`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
+    /// How many more there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_routes: u64,
     /// Encryption, such as `MPPE 128-bit stateless` or `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mppe: Option<String>,
@@ -156,6 +208,16 @@ pub struct Status {
     pub counters: BTreeMap<String, u64>,
 }
 
+impl Status {
+    /// The most routes that a status lists.
+    pub const MOST_ROUTES: usize = 64;
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// The restrictions of a supervisor that are in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sandbox {
@@ -205,6 +267,9 @@ mod tests {
             peer: address,
             mtu: Some(1400),
             dns: Vec::new(),
+            resolvers: Some(Resolvers::default()),
+            routes: vec![String::new()],
+            more_routes: 1,
             mppe: Some(String::new()),
             auth: Some(String::new()),
             since: Some(1),

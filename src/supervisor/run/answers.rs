@@ -7,7 +7,8 @@ use crate::{
     engine::message::Statistics,
     supervisor::{
         ipc::messages::{Request, Response, Status},
-        machine::Input,
+        log_tail,
+        machine::{Input, TunnelState},
     },
 };
 
@@ -21,6 +22,14 @@ impl Supervisor {
                 Request::Status if self.children.query() => {}
                 Request::Status => self.answer_status(None),
                 Request::Subscribe { .. } | Request::Capture { .. } => {}
+                Request::Redial => {
+                    let answer = self.redial();
+                    self.control.answer(request, &answer);
+                }
+                Request::Log { lines } => {
+                    let lines = log_tail::last(lines);
+                    self.control.answer(request, &Response::Log { lines });
+                }
                 Request::Pause { seconds, end } => {
                     let answer = self.pause(seconds, end);
                     self.control.answer(request, &answer);
@@ -37,6 +46,24 @@ impl Supervisor {
         self.serve_captures();
     }
 
+    /// Dials again because the user asks for it.
+    fn redial(&mut self) -> Response {
+        match self.machine.state() {
+            TunnelState::Stopping | TunnelState::Ended => {
+                Response::Refused("the tunnel is being taken down".to_owned())
+            }
+            TunnelState::NoNetwork => Response::Refused(
+                "there is no network with a route to the server; it is dialled as soon as there is one"
+                    .to_owned(),
+            ),
+            _ => {
+                tracing::info!("redial: the user asks for it");
+                self.handle(Input::Redial);
+                Response::Redial {}
+            }
+        }
+    }
+
     /// Sends `statistics` to the subscribers that are due, as soon as the engine has sent its counters.
     pub(super) fn serve_subscribers(&mut self, now: Instant) {
         if self.report.subscribers.take_due(now) && !self.children.query() {
@@ -47,10 +74,14 @@ impl Supervisor {
     /// Answers requests for the status, with the engine's counters if it has sent them.
     pub(super) fn answer_status(&mut self, statistics: Option<&Statistics>) {
         self.check_resolvers();
+        let in_force = self.steps.in_force();
         let status = Status {
             name: self.profile.name.as_str().to_owned(),
             tun: self.tun_name(),
             data_path: self.steps.data_path().map(ToString::to_string),
+            resolvers: in_force.resolvers,
+            routes: in_force.routes,
+            more_routes: in_force.more_routes,
             unreachable: self.steps.unreachable(),
             pause_left: self.pause_left(),
             warnings: self.warnings().collect(),

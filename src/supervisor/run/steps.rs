@@ -3,6 +3,7 @@
 
 mod collisions;
 mod device;
+mod in_force;
 mod pause;
 mod reload;
 mod taken_traffic;
