@@ -1,4 +1,4 @@
-//! The recipes of packages in `contrib/packaging` against the sources. `contrib/extended rpm` builds and installs the RPM.
+//! The recipes of packages in `contrib/packaging` and `contrib/openwrt` against the sources. `contrib/extended rpm` builds and installs the RPM.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,6 +12,7 @@ const RPM: &str = "rpm/pptpctl.spec";
 const ARCH: &str = "arch/PKGBUILD";
 const ALPINE: &str = "alpine/APKBUILD";
 const NIX: &str = "nix/default.nix";
+const OPENWRT: &str = "../openwrt/Makefile";
 
 #[test]
 fn recipes_have_version_and_licence_of_the_manifest() {
@@ -19,9 +20,11 @@ fn recipes_have_version_and_licence_of_the_manifest() {
     assert_eq!(field(RPM, "Version:"), version);
     assert_eq!(field(ARCH, "pkgver="), version);
     assert_eq!(field(ALPINE, "pkgver="), version);
+    assert_eq!(field(OPENWRT, "PKG_VERSION:="), version);
     assert_eq!(field(RPM, "License:"), env!("CARGO_PKG_LICENSE"));
     assert_eq!(field(ARCH, "license="), format!("({})", env!("CARGO_PKG_LICENSE")));
     assert_eq!(field(ALPINE, "license="), format!("\"{}\"", env!("CARGO_PKG_LICENSE")));
+    assert_eq!(field(OPENWRT, "PKG_LICENSE:="), env!("CARGO_PKG_LICENSE"));
     assert!(read(NIX).contains("(builtins.readFile ../../../Cargo.toml)).package"));
     assert!(read(RPM).contains(&format!("BuildRequires:  cargo >= {}\n", env!("CARGO_PKG_RUST_VERSION"))));
 }
