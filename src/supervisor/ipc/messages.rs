@@ -151,7 +151,7 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<String>,
     /// How many more there are.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub more_routes: u64,
     /// Encryption, such as `MPPE 128-bit stateless` or `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -213,9 +213,9 @@ impl Status {
     pub const MOST_ROUTES: usize = 64;
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
+/// Returns whether serde may leave a field out.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The restrictions of a supervisor that are in force.
