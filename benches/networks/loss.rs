@@ -16,8 +16,8 @@ use socket2::{Domain, Socket, Type};
 use crate::{
     far_end::at_far_end,
     lab::{INNER, LIMIT, Lab, PATH_DEVICE, PATH_FAR},
+    picture::{Bar, Spread, svg},
     relay::micros,
-    table::{Bar, Spread, svg},
 };
 
 /// Delay of the path in each direction, in milliseconds.

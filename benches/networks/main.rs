@@ -40,11 +40,12 @@ mod far_end;
 mod isolated;
 mod lab;
 mod loss;
+#[path = "../shared/picture.rs"]
+mod picture;
 mod relay;
 mod setup;
 #[path = "../shared/spread.rs"]
 mod spread;
-mod table;
 mod tunnels;
 
 /// Set in the program that runs inside the namespaces.
@@ -69,7 +70,7 @@ fn main() {
     let after = |name: &str| words.iter().position(|word| word == name).and_then(|at| words.get(at + 1));
     let rounds = |usual| after("--rounds").map_or(usual, |count| count.parse().unwrap());
     let program = after("--program").map_or(env!("CARGO_BIN_EXE_pptpctl"), String::as_str);
-    println!("pptpctl: {program}; load {}", table::load());
+    println!("pptpctl: {program}; load {}", picture::load());
     match part {
         "setup" => setup::run(program.as_ref(), rounds(5)),
         "tunnels" => tunnels::run(program.as_ref(), rounds(1), after("--counts").map(String::as_str)),
@@ -78,5 +79,5 @@ fn main() {
             loss::run(program.as_ref(), rounds(5), only, after("--svg").map(String::as_str));
         }
     }
-    println!("load {}", table::load());
+    println!("load {}", picture::load());
 }

@@ -13,8 +13,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
     lab::{INNER, LIMIT, Lab},
+    picture::Spread,
     relay::{PACKETS, micros},
-    table::Spread,
 };
 
 /// Delay of the path in each direction, in milliseconds.

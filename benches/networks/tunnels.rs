@@ -11,7 +11,7 @@ use std::{
 use crate::{
     far_end::processes,
     lab::{CONFIG, Lab},
-    table::Spread,
+    picture::Spread,
 };
 
 /// How long the tunnels are idle: four LCP echoes.

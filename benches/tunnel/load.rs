@@ -28,12 +28,15 @@ const STEP: u64 = 32;
 /// Datagrams that take longer than this are lost.
 const LOSS_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// Bytes of the headers of IPv4 and UDP.
+const HEADERS: usize = 28;
+
 /// What is sent.
 #[derive(Clone, Copy, Debug)]
 pub enum Cell {
     /// Numbers of streams up and down.
     Tcp(usize, usize),
-    /// Size of the payload, and whether it goes up.
+    /// Bytes of payload, and whether it goes up.
     Udp(usize, bool),
 }
 
@@ -41,7 +44,7 @@ impl Cell {
     pub fn all() -> Vec<Self> {
         let tcp = [(1, 0), (0, 1), (1, 1), (4, 0), (0, 4), (4, 4)].map(|(up, down)| Self::Tcp(up, down));
         let udp =
-            [(1300, true), (1300, false), (64, true), (64, false)].map(|(size, up)| Self::Udp(size, up));
+            [(1372, true), (1372, false), (36, true), (36, false)].map(|(size, up)| Self::Udp(size, up));
         tcp.into_iter().chain(udp).collect()
     }
 }
@@ -52,7 +55,7 @@ impl fmt::Display for Cell {
             Self::Tcp(up, 0) => write!(f, "tcp up {up}"),
             Self::Tcp(0, down) => write!(f, "tcp down {down}"),
             Self::Tcp(up, down) => write!(f, "tcp both {up}+{down}"),
-            Self::Udp(size, up) => write!(f, "udp {} {size}", if up { "up" } else { "down" }),
+            Self::Udp(size, up) => write!(f, "udp {} {}", if up { "up" } else { "down" }, size + HEADERS),
         }
     }
 }

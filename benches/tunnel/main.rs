@@ -1,5 +1,5 @@
 //! Measures whole tunnels over one veth pair, all in one run: `pptpctl` to the server of `pptpctl demo`, in clear
-//! and with MPPE-128; a null forwarder; and wireguard-go and OpenVPN, if they are in PATH.
+//! and with MPPE-128; a null forwarder; and wireguard-go, boringtun-cli, gotatun-cli and OpenVPN, if they are in PATH.
 //!
 //! ```text
 //! cargo bench --bench tunnel                       five rounds, about ten minutes
@@ -7,6 +7,7 @@
 //! cargo bench --bench tunnel -- --only tcp         cells with this word in their name
 //! cargo bench --bench tunnel -- --paths null,clear these tunnels only
 //! cargo bench --bench tunnel -- --program PATH     another build of pptpctl, as client and as server
+//! cargo bench --bench tunnel -- --svg FILE         also writes a picture, relative to the null forwarder
 //! ```
 //!
 //! Needs root, and ip(8) and nsenter(1). It makes its own namespaces (network, mounts, processes), which end with
@@ -16,8 +17,8 @@
 //!   ([`PacketIo`](pptpctl::testing::net::packets::PacketIo), [`Batch`](pptpctl::testing::os::batch::Batch)), with
 //!   20 bytes in front of each packet, and nothing else: the limit of these system calls.
 //! * `veth` is the pair itself, without a tunnel.
-//! * A cell is TCP with one or four streams, up (from the client), down, or both at once; or UDP with datagrams of
-//!   1300 or 64 bytes of payload, of which 256 are kept in transit.
+//! * A cell is TCP with one or four streams, up (from the client), down, or both at once; or UDP in packets of
+//!   1400 or 64 bytes, of which 256 are kept in transit.
 //! * Mbit/s counts payload that has arrived. CPU is what the processes of both ends of the tunnel used, in seconds
 //!   for each Gbit; work of the kernel that it charges to other processes is not in it.
 //!
@@ -40,6 +41,8 @@ mod isolated;
 mod load;
 mod null;
 mod others;
+#[path = "../shared/picture.rs"]
+mod picture;
 #[path = "../shared/spread.rs"]
 mod spread;
 mod table;
@@ -75,7 +78,8 @@ fn main() {
     let own = std::env::current_exe().unwrap();
     let world =
         World::new(program.as_ref(), &own, &|name| wanted.as_ref().is_none_or(|names| names.contains(&name)));
-    println!("{}", world.versions.join("\n"));
+    println!("{}\nload {}", world.versions.join("\n"), picture::load());
+    let mut groups = Vec::new();
     for cell in Cell::all().into_iter().filter(|cell| cell.to_string().contains(only)) {
         let mut samples: Vec<Vec<Sample>> = Vec::new();
         for round in 0..rounds {
@@ -88,5 +92,10 @@ fn main() {
             samples.push(sample);
         }
         println!("{}", table::rows(&world, cell, &samples));
+        groups.push((cell.to_string(), table::bars(&world, &samples)));
+    }
+    if let Some(file) = after("--svg") {
+        let title = "Throughput, of that of a null forwarder with the same system calls";
+        std::fs::write(file, picture::svg(title, &groups)).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! wireguard-go and OpenVPN, where they are installed.
+//! Programs for WireGuard, and OpenVPN, where they are installed.
 
 use std::{
     fs,
@@ -24,6 +24,10 @@ const KEYS: [(&str, &str); 2] = [
         "ce8d3ad1ccb633ec7b70c17814a5c76ecd029685050d344745ba05870e587d59",
     ),
 ];
+/// Programs with the same arguments and the same protocol for their configuration (wireguard.com/xplatform).
+const WIREGUARD: [&str; 3] = ["wireguard-go", "boringtun-cli", "gotatun-cli"];
+/// The second byte of the addresses inside.
+const NETWORK: u8 = 78;
 const CERTIFICATE: &str = "/run/openvpn.crt";
 const KEY: &str = "/run/openvpn.key";
 
@@ -34,11 +38,13 @@ pub fn start_all(
     children: &mut Vec<Running>,
     versions: &mut Vec<String>,
 ) {
-    if wanted("wireguard-go")
-        && let Some(version) = version("wireguard-go")
-    {
-        versions.push(version);
-        tunnels.push(wireguard(children));
+    for (number, program) in WIREGUARD.into_iter().enumerate() {
+        if wanted(program)
+            && let Some(version) = version(program)
+        {
+            versions.push(version);
+            tunnels.push(wireguard(program, number, children));
+        }
     }
     if wanted("openvpn")
         && let Some(version) = version("openvpn")
@@ -66,35 +72,38 @@ fn at(far: bool, program: &str) -> Command {
     command
 }
 
-fn wireguard(children: &mut Vec<Running>) -> Tunnel {
-    for (number, far) in [false, true].into_iter().enumerate() {
-        let device = format!("wg{number}");
-        children.push(start(at(far, "wireguard-go").args(["-f", &device])));
+/// Starts both ends of the tunnel of one of these programs; the number makes names and addresses of its own.
+fn wireguard(program: &'static str, number: usize, children: &mut Vec<Running>) -> Tunnel {
+    let devices = [format!("wg{number}near"), format!("wg{number}far")];
+    for (device, far) in devices.iter().zip([false, true]) {
+        // boringtun-cli gives up root, and with it its device, without this.
+        children.push(start(at(far, program).env("WG_SUDO", "1").args(["-f", device])));
     }
-    wait_for("wg0", "wg1");
-    for (number, peer) in [(0, FAR), (1, NEAR)] {
-        // Its configuration protocol (wireguard.com/xplatform).
-        let (private, public) = (KEYS[number].0, KEYS[1 - number].1);
-        let mut socket = UnixStream::connect(format!("/run/wireguard/wg{number}.sock")).unwrap();
-        let (own_port, port) = (51_820 + number, 51_821 - number);
+    wait_for(&devices[0], &devices[1]);
+    for (end, peer) in [FAR, NEAR].into_iter().enumerate() {
+        let (private, public) = (KEYS[end].0, KEYS[1 - end].1);
+        let mut socket = UnixStream::connect(format!("/run/wireguard/{}.sock", devices[end])).unwrap();
+        let port = |end: usize| 51_820 + 2 * number + end;
         write!(
             socket,
-            "set=1\nprivate_key={private}\nlisten_port={own_port}\npublic_key={public}\nreplace_allowed_ips=true\n\
-             allowed_ip=10.78.0.0/24\nendpoint={peer}:{port}\n\n"
+            "set=1\nprivate_key={private}\nlisten_port={}\npublic_key={public}\nreplace_allowed_ips=true\n\
+             allowed_ip=10.{NETWORK}.{number}.0/24\nendpoint={peer}:{}\n\n",
+            port(end),
+            port(1 - end)
         )
         .unwrap();
         let mut answer = String::new();
         BufReader::new(socket).read_line(&mut answer).unwrap();
-        assert_eq!(answer.trim(), "errno=0", "wireguard-go refuses its configuration");
+        assert_eq!(answer.trim(), "errno=0", "{program} refuses its configuration");
     }
-    ip("addr add 10.78.0.2/24 dev wg0");
-    ip("link set wg0 mtu 1400 up");
-    at_far_end(|| {
-        ip("addr add 10.78.0.1/24 dev wg1");
-        ip("link set wg1 mtu 1400 up");
-    });
-    let far = Ipv4Addr::new(10, 78, 0, 1);
-    Tunnel { name: "wireguard-go", device: "wg0".to_owned(), far, processes: processes("wireguard-go -f") }
+    let bring_up = |end: usize| {
+        ip(&format!("addr add 10.{NETWORK}.{number}.{}/24 dev {}", 2 - end, devices[end]));
+        ip(&format!("link set {} mtu 1400 up", devices[end]));
+    };
+    bring_up(0);
+    at_far_end(|| bring_up(1));
+    let far = Ipv4Addr::new(10, NETWORK, u8::try_from(number).unwrap(), 1);
+    Tunnel { name: program, device: devices[0].clone(), far, processes: processes(&format!("{program} -f")) }
 }
 
 /// AES-256-GCM over UDP, with large buffers, as its documents advise for speed; without the kernel's data path.

@@ -2,7 +2,7 @@
 
 use crate::{
     load::{Cell, Sample},
-    spread::spread,
+    picture::{Bar, Spread},
     tunnels::World,
 };
 
@@ -14,22 +14,34 @@ pub fn rows(world: &World, cell: Cell, samples: &[Vec<Sample>]) -> String {
     let mut text = format!("{cell}\n");
     let place = |name: &str| world.tunnels.iter().position(|tunnel| tunnel.name == name);
     for (at, tunnel) in world.tunnels.iter().enumerate() {
-        let all = |value: &dyn Fn(&Sample) -> f64| spread(samples.iter().map(|round| value(&round[at])));
-        let ([low, rate, high], [_, cpu, _]) = (all(&|s| s.rate), all(&|s| s.cpu));
-        text +=
-            &format!("  {:13} {rate:7.0} Mbit/s ({low:.0} to {high:.0})  CPU {cpu:5.2} s/Gbit", tunnel.name);
+        let all = |value: &dyn Fn(&Sample) -> f64| Spread::of(samples.iter().map(|round| value(&round[at])));
+        let (rate, cpu) = (all(&|s| s.rate), all(&|s| s.cpu));
+        text += &format!("  {:13} {} Mbit/s  CPU {:.2} s/Gbit", tunnel.name, rate.show(0), cpu.median);
         for name in REFERENCES {
             let Some(reference) = place(name).filter(|reference| *reference != at) else { continue };
             let ratio = |value: &dyn Fn(&Sample) -> f64| {
-                spread(samples.iter().map(|round| value(&round[at]) / value(&round[reference]).max(1e-9)))
+                Spread::of(samples.iter().map(|round| value(&round[at]) / value(&round[reference]).max(1e-9)))
             };
-            let ([low, middle, high], [_, cpu, _]) = (ratio(&|s| s.rate), ratio(&|s| s.cpu));
-            text += &format!("  | {middle:.2} of {name} ({low:.2} to {high:.2})");
+            text += &format!("  | {} of {name}", ratio(&|s| s.rate).show(2));
             if !tunnel.processes.is_empty() {
-                text += &format!(", CPU {cpu:.2}");
+                text += &format!(", CPU {:.2}", ratio(&|s| s.cpu).median);
             }
         }
         text.push('\n');
     }
     text
+}
+
+/// Returns the throughput of each tunnel for a picture, relative to the null forwarder; none if that does not run.
+pub fn bars(world: &World, samples: &[Vec<Sample>]) -> Vec<Bar> {
+    let place = |name: &str| world.tunnels.iter().position(|tunnel| tunnel.name == name);
+    let Some(null) = place("null") else { return Vec::new() };
+    let tunnels =
+        world.tunnels.iter().enumerate().filter(|(at, tunnel)| *at != null && tunnel.name != "veth");
+    tunnels
+        .map(|(at, tunnel)| {
+            let ratios = samples.iter().map(|round| round[at].rate / round[null].rate.max(1e-9));
+            (tunnel.name.to_owned(), Spread::of(ratios))
+        })
+        .collect()
 }
