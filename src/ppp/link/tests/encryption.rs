@@ -138,6 +138,29 @@ fn early_ipcp_request_is_kept_until_mppe_is_open() {
 }
 
 #[test]
+fn request_of_the_peer_brings_our_unanswered_one_again() {
+    // A peer answers with Terminate-Ack until its IPCP is open, and sends its own request then.
+    let mut pair = Pair::with_mppe(policy(Demand::Off), policy(Demand::Off)).open();
+    let requests = |pair: &mut Pair| {
+        pair.lose(Side::Server, protocol::IPCP);
+        pair.collect();
+        let sent = pair.of_protocol(&[protocol::IPCP]);
+        sent.iter().filter(|(from, frame)| *from == Side::Client && frame[4] == code::CONFIGURE_REQUEST).count()
+    };
+    while requests(&mut pair) == 0 {
+        pair.run(Duration::from_millis(1));
+    }
+    let closed = control_frame(protocol::IPCP, &[code::TERMINATE_ACK, 1, 0, 4]);
+    for _ in 0..3 {
+        pair.deliver(Side::Client, closed.clone());
+        pair.collect();
+    }
+    let before = requests(&mut pair);
+    pair.deliver(Side::Client, control_frame(protocol::IPCP, &[1, 9, 0, 10, 3, 6, 10, 9, 0, 1]));
+    assert_eq!(requests(&mut pair), before + 1);
+}
+
+#[test]
 fn clear_packets_are_refused_and_counted() {
     let mut pair = required();
     let mut clear = vec![0xFF, 0x03, 0x00, 0x21];

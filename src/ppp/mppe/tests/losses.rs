@@ -65,6 +65,18 @@ fn packet_behind_is_late_unless_enough_were_lost() {
 }
 
 #[test]
+fn last_count_before_a_loss_is_a_duplicate_only_while_nothing_is_discarded() {
+    let (mut sealer, mut opener) = pair(Strength::Bits128, true);
+    let first = seal(&mut sealer, 0);
+    opener.open(&mut first.clone()).unwrap();
+    assert_eq!(opener.open(&mut first.clone()), Err(MppeDrop::Duplicate));
+    seal(&mut sealer, 1);
+    assert!(opener.open(&mut seal(&mut sealer, 2)).is_err());
+    assert!(opener.needs_reset());
+    assert_eq!(opener.open(&mut first.clone()), Err(MppeDrop::Late));
+}
+
+#[test]
 fn losses_before_an_opened_packet_do_not_count_again() {
     let (mut sealer, mut opener) = pair(Strength::Bits128, false);
     let early: Vec<_> = (0..3).map(|n| seal(&mut sealer, n)).collect();
