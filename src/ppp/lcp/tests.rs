@@ -120,6 +120,21 @@ fn own_magic_number_is_nakked_and_counted_as_loop() {
 }
 
 #[test]
+fn nak_of_the_magic_number_draws_another() {
+    let mut lcp = client(&[]);
+    let before = lcp.magic();
+    lcp.nakked(Options::parse(&[5, 6, 1, 2, 3, 4]).unwrap(), false);
+    assert_ne!(lcp.magic(), before);
+    assert_eq!(lcp.loops, 0);
+    // Our own suggestion comes back (RFC 1661 §6.4).
+    let looped: Vec<u8> = [5, 6].into_iter().chain(lcp.magic().to_be_bytes()).collect();
+    let Verdict::Nak(suggestion) = verdict(&mut lcp, &looped) else { panic!("not a Nak") };
+    let loops = lcp.loops;
+    lcp.nakked(Options::parse(&suggestion).unwrap(), false);
+    assert_eq!(lcp.loops, loops + 1);
+}
+
+#[test]
 fn sensible_naks_are_followed() {
     let mut lcp = server(&[]);
     lcp.nakked(Options::parse(&[1, 4, 0x05, 0x00, 2, 6, 0, 0x0A, 0, 0]).unwrap(), false);

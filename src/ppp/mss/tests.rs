@@ -117,6 +117,17 @@ fn other_packets_pass_unchanged() {
     }
 }
 
+/// The length in the header decides: bytes behind the packet do not matter, and of a cut one nothing is changed.
+#[test]
+fn packet_shorter_than_its_header_says_passes_unchanged() {
+    let whole = syn(false, &mss(1460), &[7; 8], false);
+    let mut padded = [&whole[..], &[0; 6]].concat();
+    assert!(lower(&mut padded, (1400, 0)));
+    let mut cut = whole[..whole.len() - 1].to_vec();
+    assert!(!lower(&mut cut, (1400, 0)));
+    assert_eq!(cut, whole[..whole.len() - 1]);
+}
+
 #[test]
 fn option_is_found_behind_extension_headers() {
     let tcp = syn(true, &mss(1440), b"", false)[40..].to_vec();
@@ -156,4 +167,11 @@ fn limit_follows_mtu_and_directions_are_counted() {
     let mut small = Clamper::new(8);
     small.set(Mss::Auto, 1400);
     assert_eq!(small.pass(Direction::Out, &v4), v4);
+}
+
+#[test]
+fn checksum_follows_one_word_as_in_rfc_1624() {
+    // The example of §4, and a sum that carries twice.
+    assert_eq!(updated(0xdd2f, 0x5555, 0x3285), 0x0000);
+    assert_eq!(updated(0, 0, 1), 0xfffe);
 }

@@ -8,7 +8,7 @@ use crate::{
         auth::{AuthProtocol, Credentials, FailureKind},
         link::{DownReason, Link, LinkConfig, LinkEvent, Role},
         mppe::Demand,
-        wire::protocol,
+        wire::{code, control_frame, protocol},
     },
     secret::Secret,
 };
@@ -87,6 +87,39 @@ fn wrong_password_is_reported_on_both_sides() {
         let Some(DownReason::AuthFailed(failure)) = pair.client_down() else { unreachable!() };
         assert_eq!(failure.code, auth.gives_keys().then_some(691), "{auth}");
         assert!(pair.of_protocol(&[protocol::IPCP, protocol::CCP]).is_empty(), "{auth}");
+    }
+}
+
+/// A client that waits for the end of the link before it believes a refusal.
+#[test]
+fn end_of_the_link_confirms_a_refusal() {
+    for restarts in [false, true] {
+        let mut config = client_config();
+        config.timing.confirm_refusal = Some(LONG);
+        if let Role::Client(client) = &mut config.role {
+            client.credentials.password = Secret::from("sesame open");
+        }
+        let mut pair = Pair::new(config, server_config()).open();
+        let mut termination = Vec::new();
+        for _ in 0..1000 {
+            if pair.client.is_login_pending() {
+                termination.extend(pair.lose(Side::Server, protocol::LCP));
+            }
+            if pair.client.refusal().is_some() && !termination.is_empty() {
+                break;
+            }
+            pair.run(Duration::from_millis(1));
+        }
+        assert!(pair.client.refusal().is_some() && pair.client_down().is_none(), "no refusal that waits");
+        let request = control_frame(protocol::LCP, &[code::CONFIGURE_REQUEST, 99, 0, 4]);
+        for frame in if restarts { vec![request] } else { termination } {
+            pair.deliver(Side::Client, frame);
+        }
+        pair.run(LONG / 2);
+        let Some(DownReason::AuthFailed(failure)) = pair.client_down() else {
+            panic!("{:?}", pair.client_down())
+        };
+        assert_eq!((failure.kind, failure.is_confirmed), (FailureKind::Rejected, !restarts));
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::pair::{Pair, Side, client_config, server_config};
 use crate::ppp::{
-    link::LinkEvent,
-    wire::{HEADER_LEN, code, protocol},
+    link::{LinkConfig, LinkDrop, LinkEvent},
+    wire::{HEADER_LEN, code, control_frame, protocol},
 };
 
 fn pair() -> Pair {
@@ -55,4 +55,24 @@ fn path_is_not_tested_before_lcp_is_open() {
     let mut pair = pair().open();
     assert_eq!(pair.client.path_echo(None), None);
     assert_eq!(pair.client.path_discard(), None);
+}
+
+#[test]
+fn timed_echo_measures_the_round_trip() {
+    let mut pair = pair().up();
+    let frame = pair.client.timed_echo(pair.now).unwrap();
+    assert_eq!(header_of(&frame).0, code::ECHO_REQUEST);
+    assert_eq!(pair.client.counters().round_trip, None);
+    pair.transmit(Side::Client, frame);
+    pair.run(Duration::from_millis(50));
+    assert_eq!(pair.client.counters().round_trip, Some(2 * pair.path.latency));
+    let mut silent = Pair::new(LinkConfig { echo: None, ..client_config() }, server_config()).up();
+    assert_eq!(silent.client.timed_echo(silent.now), None);
+}
+
+#[test]
+fn echo_request_before_lcp_is_open_is_dropped() {
+    let mut pair = pair().open();
+    pair.deliver(Side::Client, control_frame(protocol::LCP, &[code::ECHO_REQUEST, 1, 0, 8, 1, 2, 3, 4]));
+    assert_eq!(pair.client.counters().dropped(LinkDrop::WrongPhase), 1);
 }
