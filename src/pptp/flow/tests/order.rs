@@ -447,3 +447,15 @@ fn filling_a_gap_does_not_extend_the_limit() {
     receiver.arrive_all([5, 4]);
     assert_eq!(receiver.gap_timeout(), Some(10 * MS));
 }
+
+#[test]
+fn losses_lie_between_those_counted_and_all_that_are_waited_for() {
+    let mut receiver = Receiver::running();
+    assert_eq!(receiver.flow.lost_when_due(), (0, 0));
+    receiver.arrive_all([3, 6]);
+    // 2, 4 and 5 are missing; 3 and 6 wait.
+    assert_eq!(receiver.flow.lost_when_due(), (0, 5));
+    receiver.pass(Duration::from_secs(10));
+    assert_eq!((receiver.delivered.as_slice(), receiver.counters().rx_lost), (&[1, 3, 6][..], 3));
+    assert_eq!(receiver.flow.lost_when_due(), (3, 3));
+}
