@@ -123,6 +123,24 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    #[test]
+    fn wait_follows_the_round_trip() {
+        let mut window = Window::new(3);
+        let now = Instant::now();
+        let mut acknowledge = |seqs: std::ops::Range<u32>, round_trip| {
+            for seq in seqs {
+                window.record_sent(now, seq);
+                window.record_ack(now, seq, Some(round_trip));
+            }
+            window.wait().as_millis()
+        };
+        // The smoothed round trip and four times its deviation (RFC 6298 §2), which passes.
+        assert_eq!(acknowledge(1..2, 100 * MS), 300);
+        assert_eq!(acknowledge(2..60, 100 * MS), 100);
+        // 93.75 ms, and a deviation of 12.5 ms.
+        assert_eq!(acknowledge(60..61, 50 * MS), 143);
+    }
+
     /// Sends for `length` as fast as the window permits, at most one packet in each `step`; the peer acknowledges each packet
     /// for which `acks` holds, with its number, after `delay`. Returns the packets sent, the time in which none could be
     /// sent, and the largest number of packets that were not acknowledged.

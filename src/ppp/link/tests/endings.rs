@@ -351,3 +351,15 @@ fn renegotiation_during_authentication_sends_no_second_login() {
     assert!(matches!(pair.client_down(), Some(DownReason::LcpRefused(_))), "{:?}", pair.client_down());
     assert!(pair.client.is_login_pending(), "the session counts it as a log-in");
 }
+
+#[test]
+fn end_without_a_message_of_the_peer_ends_without_a_colon() {
+    for (reason, words) in [
+        (DownReason::EncryptionEnded(String::new()), "the peer ended the negotiation of encryption"),
+        (DownReason::EncryptionEnded("no".to_owned()), "the peer ended the negotiation of encryption: no"),
+        (DownReason::PeerTerminated(String::new()), "the peer ended the link"),
+        (DownReason::PeerTerminated("bye".to_owned()), "the peer ended the link: bye"),
+    ] {
+        assert_eq!(reason.to_string(), words);
+    }
+}

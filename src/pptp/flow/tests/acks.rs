@@ -49,6 +49,18 @@ fn data_carries_pending_ack_and_sequence_starts_at_one() {
 }
 
 #[test]
+fn header_of_full_length_repeats_the_last_acknowledgement() {
+    let mut receiver = Receiver::running();
+    receiver.arrive(2).unwrap();
+    for seq in 1..4 {
+        let mut out = [0; MAX_HEADER];
+        assert_eq!(receiver.flow.put_full_header(receiver.now, 0, &mut out), Some(0..MAX_HEADER));
+        assert_eq!(out[8..], [0, 0, 0, seq, 0, 0, 0, 2]);
+        assert_eq!(receiver.flow.poll_ack(receiver.now + 1000 * MS), None);
+    }
+}
+
+#[test]
 fn buffered_packets_are_acknowledged_but_strays_are_not() {
     let mut receiver = Receiver::running();
     receiver.arrive(3).unwrap();

@@ -311,6 +311,16 @@ fn single_stray_is_dropped_but_four_move_the_flow() {
 }
 
 #[test]
+fn strays_between_expected_packets_do_not_add_up() {
+    let mut receiver = Receiver::running();
+    for number in 0..20 {
+        assert_eq!(receiver.arrive(3_000_000 + number), Err(DropReason::OverWindow));
+        receiver.arrive(number + 2).unwrap();
+    }
+    assert_eq!(receiver.counters().rx_restarts, 0);
+}
+
+#[test]
 fn missing_window_does_not_stall_the_flow() {
     let mut receiver = Receiver::new(FlowConfig { missing_window: Some(300), ..config() });
     receiver.arrive(1).unwrap();
