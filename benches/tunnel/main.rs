@@ -1,5 +1,5 @@
 //! Measures whole tunnels over one veth pair, all in one run: `pptpctl` to the server of `pptpctl demo`, in clear
-//! and with MPPE-128; a null forwarder; and wireguard-go, boringtun-cli, gotatun-cli and OpenVPN, if they are in PATH.
+//! and with MPPE-128; a null forwarder; and wireguard-go, boringtun-cli, gotatun and OpenVPN, if they are in PATH.
 //!
 //! ```text
 //! cargo bench --bench tunnel                       five rounds, about ten minutes

@@ -25,7 +25,7 @@ const KEYS: [(&str, &str); 2] = [
     ),
 ];
 /// Programs with the same arguments and the same protocol for their configuration (wireguard.com/xplatform).
-const WIREGUARD: [&str; 3] = ["wireguard-go", "boringtun-cli", "gotatun-cli"];
+const WIREGUARD: [&str; 3] = ["wireguard-go", "boringtun-cli", "gotatun"];
 /// The second byte of the addresses inside.
 const NETWORK: u8 = 78;
 const CERTIFICATE: &str = "/run/openvpn.crt";
@@ -76,8 +76,8 @@ fn at(far: bool, program: &str) -> Command {
 fn wireguard(program: &'static str, number: usize, children: &mut Vec<Running>) -> Tunnel {
     let devices = [format!("wg{number}near"), format!("wg{number}far")];
     for (device, far) in devices.iter().zip([false, true]) {
-        // boringtun-cli gives up root, and with it its device, without this.
-        children.push(start(at(far, program).env("WG_SUDO", "1").args(["-f", device])));
+        // The other two give up root, and with it their device, without this.
+        children.push(start(at(far, program).env("WG_SUDO", "true").args(["-f", device])));
     }
     wait_for(&devices[0], &devices[1]);
     for (end, peer) in [FAR, NEAR].into_iter().enumerate() {
