@@ -34,11 +34,15 @@ pub fn load() -> String {
 /// One bar of a picture: its text, and its value with the spread.
 pub type Bar = (String, Spread);
 
+/// The colours of the bars of a group, in order.
+const COLOURS: [&str; 6] = ["#4a7ebb", "#bb6a4a", "#5a9a5a", "#8a6aad", "#b5962f", "#7a8288"];
+
 /// Returns a picture (SVG) of bars in groups; the line at 1 is what they are compared with.
 pub fn svg(title: &str, groups: &[(String, Vec<Bar>)]) -> String {
     const WIDTH: usize = 640;
     const LEFT: usize = 200;
-    const SCALE: f64 = 300.0;
+    /// Of the longest line.
+    const LENGTH: f64 = 380.0;
     const ROW: usize = 22;
     let rows: usize = groups.iter().map(|(_, bars)| bars.len() + 1).sum();
     let height = 60 + rows * ROW;
@@ -47,13 +51,15 @@ pub fn svg(title: &str, groups: &[(String, Vec<Bar>)]) -> String {
          font-size=\"12\">\n<title>{title}</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
          <text x=\"10\" y=\"24\" font-size=\"14\">{title}</text>\n"
     );
-    let x = |value: f64| LEFT as f64 + SCALE * value.clamp(0.0, 1.4);
+    let all = groups.iter().flat_map(|(_, bars)| bars).map(|(_, value)| value.high);
+    let scale = LENGTH / all.fold(1.0, f64::max);
+    let x = |value: f64| LEFT as f64 + scale * value.max(0.0);
     let mut y = 40;
     for (name, bars) in groups {
         writeln!(text, "<text x=\"10\" y=\"{}\" font-weight=\"bold\">{name}</text>", y + 15).unwrap();
         y += ROW;
         for (number, (name, Spread { low, median, high })) in bars.iter().enumerate() {
-            let colour = ["#4a7ebb", "#bb6a4a", "#5a9a5a"][number % 3];
+            let colour = COLOURS[number % COLOURS.len()];
             writeln!(
                 text,
                 "<text x=\"30\" y=\"{}\">{name}</text><rect x=\"{LEFT}\" y=\"{}\" width=\"{:.0}\" height=\"14\" \

@@ -145,7 +145,9 @@ fn request_of_the_peer_brings_our_unanswered_one_again() {
         pair.lose(Side::Server, protocol::IPCP);
         pair.collect();
         let sent = pair.of_protocol(&[protocol::IPCP]);
-        sent.iter().filter(|(from, frame)| *from == Side::Client && frame[4] == code::CONFIGURE_REQUEST).count()
+        sent.iter()
+            .filter(|(from, frame)| *from == Side::Client && frame[4] == code::CONFIGURE_REQUEST)
+            .count()
     };
     while requests(&mut pair) == 0 {
         pair.run(Duration::from_millis(1));
