@@ -212,10 +212,14 @@ fn tell(name: &ProfileName, tunnel: &Tunnel, place: &Place) {
         if let Some(hint) = &tunnel.password_hint {
             complain(format_args!("  no password: {}", import::shown_whole(hint)));
         }
-        let parent = place.secret.parent().unwrap_or(Path::new("/")).display();
+        let (file, parent) =
+            (place.secret.display(), place.secret.parent().unwrap_or(Path::new("/")).display());
+        complain("  `up` asks for it, as the profile has password.ask = true");
+        if tunnel.has("autostart") {
+            complain("  at boot nobody answers: for `autostart` it has to be in a file");
+        }
         complain(format_args!(
-            "  write it there: (umask 077; mkdir -p {parent}; cat > {})",
-            place.secret.display()
+            "  for a file instead: (umask 077; mkdir -p {parent}; cat > {file}), and password.file = \"{file}\""
         ));
     }
 }

@@ -69,8 +69,8 @@ impl Tunnel {
             lines.insert(at, ("user", line, "the source names no user: write it here".to_owned()));
         }
         let at = after_user(&lines);
-        let secret = format!("password.file = {}", quoted(&place.secret.to_string_lossy()));
-        lines.insert(at, ("password", secret, self.password_comment(written)));
+        let (line, comment) = self.password_line(place, written);
+        lines.insert(at, ("password", line, comment));
         for (_, line, comment) in lines {
             if comment.is_empty() {
                 text.push_str(&line);
@@ -82,12 +82,14 @@ impl Tunnel {
         text
     }
 
-    fn password_comment(&self, written: bool) -> String {
-        match &self.password {
-            Some((_, origin)) if written => format!("{origin}"),
-            Some((_, origin)) => format!("{origin}; --write puts it there"),
-            None => "no password was found: write it there".to_owned(),
-        }
+    /// Returns the line of the password and its comment. A file that nobody has written would make `up` fail.
+    fn password_line(&self, place: &Place, written: bool) -> (String, String) {
+        let Some((_, origin)) = &self.password else {
+            let comment = "no password was found: `up` asks for it; password.file names a file instead";
+            return ("password.ask = true".to_owned(), comment.to_owned());
+        };
+        let comment = if written { origin.to_string() } else { format!("{origin}; --write puts it there") };
+        (format!("password.file = {}", quoted(&place.secret.to_string_lossy())), comment)
     }
 
     /// Returns the errors of the profile reader for this TOML: none, unless settings exclude each other.
