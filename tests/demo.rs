@@ -50,6 +50,7 @@ fn demo_succeeds_and_leaves_nothing() {
     ] {
         assert!(text.contains(expected), "{expected:?} is missing in\n{text}");
     }
+    assert!(text.lines().last().unwrap().starts_with("  `pptpctl init NAME`"), "{text}");
     assert!(took < LIMIT, "{took:?}");
     host.assert_nothing_left(&before);
 }

@@ -47,6 +47,13 @@ const PLACES: [&str; 3] = if cfg!(target_os = "linux") {
     ["two throw-away jails", "a jail of its own", "an epair"]
 };
 
+/// The next step of the user, in the last line.
+const NEXT: &str = if cfg!(feature = "setup") {
+    "`pptpctl init NAME`, as root, asks for server, user and password, writes the profile and connects"
+} else {
+    "write a profile (profiles.example.toml shows how), then `pptpctl check` and `pptpctl up NAME`"
+};
+
 /// Why a step failed.
 enum Failed {
     /// The system does not permit it.
@@ -126,9 +133,7 @@ fn play(program: &Path) -> Outcome {
                 "\nThat was all, in {:.2} s. Your own tunnel:",
                 started.elapsed().as_secs_f32()
             ));
-            line(
-                "  write a profile (profiles.example.toml shows how), then `pptpctl check` and `pptpctl up NAME`",
-            );
+            line(format_args!("  {NEXT}"));
             Outcome::Shown
         }
         Err(Failed::Denied(why)) => {
