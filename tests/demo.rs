@@ -96,7 +96,7 @@ fn missing_requirements_are_reported() {
     let output = as_nobody.output().unwrap();
     let (_, errors) = texts(&output);
     assert_eq!(output.status.code(), Some(4), "{errors}");
-    assert!(errors.contains("which requires root: sudo "), "{errors}");
+    assert!(errors.contains("it needs root, for ") && errors.contains("\n  sudo "), "{errors}");
 
     // Root in a new user namespace.
     let output = Command::new("unshare").args(["-Ur", &program(), "demo"]).output().unwrap();
@@ -117,7 +117,7 @@ fn missing_requirements_are_reported() {
     let output = demo().output().unwrap();
     let (_, errors) = texts(&output);
     assert_eq!(output.status.code(), Some(22), "{errors}");
-    assert!(errors.contains("/dev/net/tun is missing"), "{errors}");
+    assert!(errors.contains("/dev/net/tun is missing") && errors.contains("modprobe tun"), "{errors}");
     assert!(fs::read_dir("/dev/net").unwrap().next().is_none(), "the demo created the device node");
     host.assert_nothing_left(&before);
 }

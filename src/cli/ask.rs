@@ -119,7 +119,7 @@ fn yes_or_no(answer: &str) -> Result<bool, String> {
     match answer.to_lowercase().as_str() {
         "y" | "yes" => Ok(true),
         "n" | "no" => Ok(false),
-        _ => Err("yes or no".to_owned()),
+        _ => Err("answer yes or no".to_owned()),
     }
 }
 

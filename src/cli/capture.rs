@@ -84,7 +84,7 @@ pub fn main(config: Option<&Path>, arguments: &Capture) -> Code {
         error(wrong);
         return exit::PROFILE;
     }
-    if let Err(code) = output::need_root("capture") {
+    if let Err(code) = output::need_root("capture", "what passes through a tunnel is for root only") {
         return code;
     }
     let mut signals = match Signals::listen() {

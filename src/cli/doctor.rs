@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal},
+    os::fd::AsFd,
     path::Path,
     rc::Rc,
 };
@@ -9,6 +10,7 @@ use std::{
 use super::{
     exit::{self, Code},
     output::{self, data, line},
+    terminal,
 };
 use crate::{
     platform::Platform,
@@ -19,7 +21,7 @@ use crate::{
 /// The most profiles that are checked if none is named: looking up their servers' names may take seconds each.
 const FEW: usize = 4;
 
-/// Columns of a line of text.
+/// Columns of a line of text, at most.
 const WIDTH: usize = 80;
 
 /// Columns before the evidence: severity, subject, and the spaces around them.
@@ -144,10 +146,12 @@ fn show(finding: &Finding, colour: bool) {
         Severity::Failure => ("failure", "31;1"),
     };
     let (start, end) = if colour { (format!("\x1b[{code}m"), "\x1b[0m") } else { (String::new(), "") };
-    let mut lines = wrapped(&finding.evidence, WIDTH - INDENT).into_iter();
+    let width =
+        terminal::known_columns(io::stdout().as_fd()).unwrap_or(WIDTH).clamp(INDENT + 20, WIDTH) - INDENT;
+    let mut lines = wrapped(&finding.evidence, width).into_iter();
     let first = lines.next().unwrap_or_default();
     line(format_args!("  {start}{word:<7}{end}  {:<14} {first}", finding.subject).to_string().trim_end());
-    let next = finding.next.iter().flat_map(|next| wrapped(&format!("→ {next}"), WIDTH - INDENT));
+    let next = finding.next.iter().flat_map(|next| wrapped(&format!("→ {next}"), width));
     for text in lines.chain(next) {
         line(format_args!("{:INDENT$}{text}", ""));
     }

@@ -40,7 +40,7 @@ pub fn if_up(name: &str, json: bool) -> Code {
 }
 
 fn down(name: &str, json: bool) -> Result<Code, Code> {
-    output::need_root("down")?;
+    output::need_root("down", output::FOR_ITS_SUPERVISOR)?;
     // The name becomes part of a path; the profile itself may no longer exist.
     if let Err(wrong) = ProfileName::new(name) {
         error(wrong);
@@ -104,7 +104,7 @@ fn clean_up(name: &str, json: bool) -> Result<Code, Code> {
         None => {
             let up = client::running();
             if up.is_empty() {
-                error(format_args!("{name} is not up"));
+                error(format_args!("{name} is not up, and no other tunnel is"));
             } else {
                 error(format_args!("{name} is not up; these are: {}", up.join(", ")));
             }

@@ -106,7 +106,6 @@ fn file_of(locations: &Locations, profiles: &Profiles, name: &str) -> Result<Pat
         _ => {
             let wrong = profiles.get(name).err().map(|wrong| wrong.render(output::style()));
             wrong.into_iter().for_each(complain);
-            complain(format_args!("`pptpctl init {name}` writes a new profile"));
             Err(exit::PROFILE)
         }
     }

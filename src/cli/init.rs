@@ -239,7 +239,7 @@ fn reach(args: &Init, console: Option<&mut Console>) -> Result<Reach, Code> {
         "all" | "1" => Ok(Some(Reach::Everything)),
         "networks" | "2" => Ok(None),
         "server" | "3" => Ok(Some(Reach::ServerSide)),
-        _ => Err("all, networks or server".to_owned()),
+        _ => Err("answer all, networks or server".to_owned()),
     };
     let help = "What is reached: all traffic, certain networks, or those that the server names.";
     if let Some(reach) = console.ask(help, "all, networks or server", Some("all"), which)? {

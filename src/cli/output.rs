@@ -128,14 +128,17 @@ pub fn is_known(config: Option<&Path>, name: &str) -> Result<(), Code> {
     }
 }
 
-/// Checks that this process is root; reports it if not.
-pub fn need_root(command: &str) -> Result<(), Code> {
+/// Why bringing a tunnel up needs root.
+pub const FOR_A_TUNNEL: &str = "for routes, the tun device and raw sockets";
+/// Why what a supervisor is asked to do needs root.
+pub const FOR_ITS_SUPERVISOR: &str = "the supervisor of a tunnel obeys only root";
+
+/// Checks that this process is root; reports it, and why that is needed, if not.
+pub fn need_root(command: &str, why: &str) -> Result<(), Code> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    error(format_args!(
-        "{command} needs root (for routes, the tun device and raw sockets): try sudo or doas"
-    ));
+    error(format_args!("{command} needs root ({why}): try sudo or doas"));
     Err(exit::NOT_ROOT)
 }
 

@@ -31,7 +31,7 @@ pub fn main(name: &str, length: u32, end: bool) -> Code {
 }
 
 fn pause(name: &str, length: u32, end: bool) -> Result<Code, Code> {
-    output::need_root("pause")?;
+    output::need_root("pause", output::FOR_ITS_SUPERVISOR)?;
     if let Err(wrong) = ProfileName::new(name) {
         error(wrong);
         return Err(exit::PROFILE);

@@ -8,7 +8,9 @@ use super::{
 use crate::supervisor::{self, RecoveredItem, Recovery};
 
 pub fn main(json: bool) -> Code {
-    if let Err(code) = output::need_root("recover") {
+    if let Err(code) =
+        output::need_root("recover", "it undoes changes to routes, rules and files of this host")
+    {
         return code;
     }
     // Without it, every supervisor would seem to have died in an earlier boot.

@@ -25,7 +25,7 @@ pub fn main(config: Option<&Path>, args: &Reload) -> Code {
 }
 
 fn reload(config: Option<&Path>, args: &Reload) -> Result<Code, Code> {
-    output::need_root("reload")?;
+    output::need_root("reload", output::FOR_ITS_SUPERVISOR)?;
     let name = &args.name;
     if let Err(wrong) = ProfileName::new(name) {
         error(wrong);

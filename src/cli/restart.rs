@@ -38,7 +38,7 @@ fn one(config: Option<&Path>, name: &str, args: &Restart, inherited: &Inherited)
 
 /// Checks what would make `up` fail at once: a tunnel that works is then not taken down.
 fn can_come_up(config: Option<&Path>, name: &str) -> Result<(), Code> {
-    output::need_root("restart")?;
+    output::need_root("restart", output::FOR_A_TUNNEL)?;
     output::need_all_of_root("restart")?;
     let profile = output::profile(config, name, Platform::host())?;
     let usable = match profile.password {

@@ -20,7 +20,7 @@ pub fn main(config: Option<&std::path::Path>, name: &str, destinations: &[IpAddr
         error(wrong);
         return exit::PROFILE;
     }
-    if let Err(code) = output::need_root("routes") {
+    if let Err(code) = output::need_root("routes", "the records of changes to this host are for root only") {
         return code;
     }
     let (state, server, resolvers) = match client::status(name) {

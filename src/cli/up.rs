@@ -87,7 +87,7 @@ fn up(
 ) -> Result<Code, Code> {
     let started = Instant::now();
     if !args.dry_run {
-        output::need_root("up")?;
+        output::need_root("up", output::FOR_A_TUNNEL)?;
         output::need_all_of_root("up")?;
     }
     let platform = args.platform.unwrap_or(Platform::host());

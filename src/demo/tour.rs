@@ -68,9 +68,7 @@ pub fn run() -> Outcome {
         let program =
             std::env::current_exe().map_or_else(|_| "pptpctl".into(), |path| path.display().to_string());
         let [places, ..] = PLACES;
-        complain(format_args!(
-            "it creates {places} and a tunnel device, which requires root: sudo {program} demo"
-        ));
+        complain(format_args!("it needs root, for {places} and a tunnel device:\n  sudo {program} demo"));
         return Outcome::NotRoot;
     }
     in_place()
@@ -115,7 +113,7 @@ pub fn inside() -> Outcome {
     let deleted =
         opened.map(|(name, index)| Kernel::open().and_then(|mut kernel| kernel.delete_link(&name, index)));
     if let Err(error) = deleted {
-        complain(error);
+        complain(format_args!("{error}\n  {}", tun::REMEDY));
         return Outcome::NoTun;
     }
     play(&program)
@@ -160,7 +158,7 @@ fn prepare() -> Result<(), (Outcome, String)> {
         (Outcome::NoNamespaces, format!("it could not {what}: {error}\n  {IN_CONTAINER}"))
     })?;
     // The device is created in the demo's namespace, not on the host.
-    tun::open(None).map(drop).map_err(|error| (Outcome::NoTun, error.to_string()))
+    tun::open(None).map(drop).map_err(|error| (Outcome::NoTun, format!("{error}\n  {}", tun::REMEDY)))
 }
 
 #[cfg(target_os = "linux")]

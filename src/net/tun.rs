@@ -39,34 +39,38 @@ impl Tun {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The device node or the kernel's driver is missing.
-    #[error("no tun device: {0}")]
+    #[error("{0}")]
     Missing(&'static str),
     /// This process lacks the privilege.
-    #[error(
-        "no tun device: permission denied opening it (root, or CAP_NET_ADMIN in this namespace, is needed)"
-    )]
+    #[error("permission denied opening the tun device (root, or CAP_NET_ADMIN in this namespace, is needed)")]
     Permission,
     /// The requested unit is in use.
     #[error("tun{0} is in use: there is a device of that name already")]
     InUse(u32),
     /// Anything else.
-    #[error("no tun device: {0}")]
+    #[error("cannot open the tun device: {0}")]
     Other(#[from] io::Error),
 }
 
 #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
 pub use self::bsd::open;
 
-const NO_NODE: &str = if cfg!(target_os = "linux") {
-    "/dev/net/tun is missing (in a container it must be passed in)"
-} else {
-    "its node is missing: MAKEDEV(8) makes /dev/tunN, and a jail needs a devfs rule for it"
-};
+const NO_NODE: &str =
+    if cfg!(target_os = "linux") { "/dev/net/tun is missing" } else { "its node /dev/tunN is missing" };
 
 const NO_DRIVER: &str = if cfg!(target_os = "linux") {
-    "the kernel has no tun driver (modprobe tun, or a kernel with CONFIG_TUN)"
+    "the kernel has no tun driver (CONFIG_TUN)"
 } else {
-    "the kernel has no tun driver (FreeBSD: kldload if_tuntap)"
+    "the kernel has no tun driver"
+};
+
+/// What to do if the node or the driver is missing.
+pub const REMEDY: &str = if cfg!(target_os = "linux") {
+    "`modprobe tun` loads the driver and makes /dev/net/tun; a container needs it passed in: --device /dev/net/tun"
+} else if cfg!(target_os = "freebsd") {
+    "`kldload if_tuntap` loads the driver; a jail needs a devfs rule for /dev/tunN"
+} else {
+    "MAKEDEV(8) makes /dev/tunN"
 };
 
 /// Opens `tunN`, or with `None` the first free unit. The device is down and has no address, not even a
@@ -147,9 +151,9 @@ mod tests {
     #[test]
     fn common_errors_have_specific_messages() {
         assert!(message_for(Errno::ENOENT, None).contains("/dev/net/tun is missing"));
-        assert!(message_for(Errno::ENODEV, None).contains("modprobe tun"));
+        assert!(message_for(Errno::ENODEV, None).contains("no tun driver"));
         assert!(message_for(Errno::EPERM, Some(1)).contains("permission denied"));
         assert!(message_for(Errno::EBUSY, Some(7)).starts_with("tun7 is in use"));
-        assert!(message_for(Errno::EIO, None).starts_with("no tun device: "));
+        assert!(message_for(Errno::EIO, None).starts_with("cannot open the tun device: "));
     }
 }

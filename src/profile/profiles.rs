@@ -293,7 +293,14 @@ impl LookupError {
             Self::Broken { report } => report.render(style),
             Self::Unknown { name, nearest, files } => {
                 let mut finding = Finding::error(format!("there is no profile `{name}`"));
-                finding.help.extend(nearest.as_ref().map(|nearest| format!("did you mean `{nearest}`?")));
+                match nearest {
+                    Some(nearest) => finding.help.push(format!("did you mean `{nearest}`?")),
+                    // The errors of the files have help of their own.
+                    None if files.is_empty() => finding.help.push(
+                        "`pptpctl list` shows the profiles, `pptpctl init NAME` writes a new one".to_owned(),
+                    ),
+                    None => {}
+                }
                 let mut parts = vec![finding.render(style)];
                 parts.extend((!files.is_empty()).then(|| files.render(style)));
                 parts.join("\n\n")

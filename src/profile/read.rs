@@ -189,7 +189,10 @@ fn user(reader: &mut Reader, table: &DeTable<'_>) -> Option<(String, Option<Stri
     // TOML has read the backslash before the name as an escape, such as \b.
     let user = values::printable(text, 255).map_err(|advice| {
         let escaped = text.chars().any(char::is_control);
-        reader.bad(value, if escaped { values::DOMAIN_ADVICE.to_owned() } else { advice });
+        reader.bad(
+            value,
+            if escaped { format!("no control characters: {}", values::DOMAIN_ADVICE) } else { advice },
+        );
     });
     let user = user.ok()?;
     match user.split_once('\\') {

@@ -236,7 +236,7 @@ pub(super) fn phone(text: &str) -> Result<String, Advice> {
 /// Advice for a backslash in a string in double quotes.
 pub(super) const ESCAPE_ADVICE: &str = r"in double quotes a backslash begins an escape: write the value in single quotes, or each backslash twice";
 
-/// The same for a user with a domain.
+/// The same for a user with a domain, such as "CORP\bob".
 pub(super) const DOMAIN_ADVICE: &str = r#"in double quotes a backslash begins an escape: write user = 'CORP\alice', "CORP\\alice", or domain = "CORP" and user = "alice""#;
 
 pub(super) fn printable(text: &str, max: usize) -> Result<String, Advice> {

@@ -5,6 +5,7 @@ use std::net::SocketAddrV4;
 use super::path_hints;
 use crate::{
     failure::{Failure, FailureKind, Phase, Remedy},
+    net::tun,
     platform::Platform,
     profile::{Demand, Profile, mppe_text},
 };
@@ -47,7 +48,10 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
             "a firewall, on this host or on the path, may drop TCP port 1723; many guest networks do".to_owned(),
             format!("is {to} switched on, and the address right?"),
         ],
-        FailureKind::NoRoute => vec![format!("is a network connected? `{SHOW_ROUTE}` shows the kernel's choice")],
+        FailureKind::NoRoute => {
+            let to = server.map_or_else(|| "ADDRESS".to_owned(), |server| server.ip().to_string());
+            vec![format!("is a network connected? `{SHOW_ROUTE} {to}` shows the kernel's choice")]
+        }
         FailureKind::ControlSilent => vec![
             "something accepts TCP on port 1723 and does not speak PPTP: a captive portal, or a hung server".to_owned(),
         ],
@@ -75,9 +79,7 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
         ],
         FailureKind::EncryptionRefused => encryption(profile),
         FailureKind::NoAddress => vec!["the server's settings decide, its pool of addresses may be empty or wrong: ask its administrator".to_owned()],
-        FailureKind::NoTun => vec![
-            "is the tun driver there? (/dev/net/tun; in a container it must be passed in)".to_owned(),
-        ],
+        FailureKind::NoTun => vec![tun::REMEDY.to_owned()],
         FailureKind::NoPpp => vec![
             "on Linux: install the package ppp, and `modprobe ppp_async`; in a container /dev/ppp must be passed in".to_owned(),
             "ppp.backend = \"builtin\" needs no other program".to_owned(),
@@ -189,6 +191,8 @@ mod tests {
             );
             assert_eq!(hints.is_empty(), needs_no_hint, "{kind:?}");
         }
+        let no_route = add(Failure::new(Phase::Connect, FailureKind::NoRoute, ""), profile, server).hints;
+        assert!(no_route.iter().any(|hint| hint.contains("get 192.0.2.1`")), "{no_route:?}");
         let own = Failure::new(Phase::Connect, FailureKind::NoTun, "").hint("mine");
         assert_eq!(add(own, profile, server).hints, ["mine"]);
     }

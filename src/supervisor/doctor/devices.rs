@@ -68,7 +68,7 @@ mod tests {
     fn missing_tun_device_has_the_verdict_of_up() {
         let missing = tun(Err(tun::Error::Missing("/dev/net/tun is missing")), false, None);
         assert_eq!(missing.blocker, Some(Blocker::Failure(Phase::Connect, FailureKind::NoTun)));
-        assert!(missing.evidence.contains("no tunnel device: no tun device: /dev/net/tun"), "{missing:?}");
+        assert!(missing.evidence.contains("no tunnel device: /dev/net/tun"), "{missing:?}");
         let used = tun(Err(tun::Error::InUse(7)), false, None);
         assert!(used.evidence.contains("tun7 is in use") && used.next.is_some(), "{used:?}");
     }
