@@ -5,6 +5,7 @@
 
 mod facts;
 mod history;
+mod keys;
 mod single;
 mod state;
 mod text;
@@ -23,7 +24,8 @@ use std::{
 };
 
 use self::{
-    state::{Answer, Notice, Reading, Request, State, Wish, keys},
+    keys::keys,
+    state::{Answer, Notice, Reading, Request, State, Wish},
     text::Canvas,
     view::render,
 };
@@ -59,7 +61,8 @@ pub fn main(config: Option<&Path>, name: Option<&str>) -> Code {
             error(wrong);
             return exit::PROFILE;
         }
-        if matches!(client::status(name), Err(ClientError::NotUp))
+        // A supervisor that does not answer is waited for on the screen.
+        if !client::running().iter().any(|running| running == name)
             && let Err(code) = output::is_known(config, name)
         {
             return code;
@@ -100,11 +103,16 @@ pub fn main(config: Option<&Path>, name: Option<&str>) -> Code {
 
 fn watch(mut screen: FullScreen, names: BTreeSet<String>, is_fixed: bool) -> io::Result<()> {
     let style = terminal::style();
-    let mut state = State { is_single: is_fixed, is_fixed, ..State::default() };
+    let asked = names.iter().cloned().collect();
+    let mut state = State { asked, is_single: is_fixed, is_fixed, ..State::default() };
     let chosen = Chosen::new(Mutex::new(names.first().cloned()));
     let readings = read(names, is_fixed, chosen.clone());
     let (said, says) = mpsc::channel();
     let mut shown = String::new();
+    // Most answer at once: nothing else is shown before.
+    if let Ok(reading) = readings.recv_timeout(LOOK) {
+        state.read(reading);
+    }
     loop {
         let mut is_new = shown.is_empty();
         while let Ok(reading) = readings.try_recv() {

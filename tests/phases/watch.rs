@@ -14,6 +14,7 @@ use crate::{
 };
 
 const ENTER: &str = "\u{1b}[?1049h";
+const UTF8: (&str, &str) = ("LC_ALL", "C.UTF-8");
 const LEAVE: &str = "\u{1b}[?7h\u{1b}[?25h\u{1b}[?1049l";
 
 #[test]
@@ -22,7 +23,7 @@ fn tunnels_are_watched_and_taken_down() {
         world.profile("");
         let before = world.state();
         world.up();
-        let mut at = AtTerminal::start(world, &["watch"], &[("LC_ALL", "C.UTF-8")]);
+        let mut at = AtTerminal::start(world, &["watch"], &[UTF8]);
         at.expect(ENTER);
         at.expect("vpn   up     tun0  10.77.0.100  10.77.0.1");
         at.expect("vpn: up on tun0 for ");
@@ -53,7 +54,7 @@ fn tunnel_is_dialled_again_and_its_log_is_shown() {
         let before = world.state();
         world.up();
         let engine = world.pid("engine_pid");
-        let mut at = AtTerminal::start(world, &["watch", "vpn"], &[("LC_ALL", "C.UTF-8")]);
+        let mut at = AtTerminal::start(world, &["watch", "vpn"], &[UTF8]);
         at.expect(ENTER);
         at.expect("10.77.1.0/24");
         at.expect("log\u{1b}[0m");
@@ -69,6 +70,40 @@ fn tunnel_is_dialled_again_and_its_log_is_shown() {
         world.shell("ping -c 1 -W 5 10.77.0.1");
         at.send("q");
         assert_eq!(at.end(), 0);
+        world.down(&before);
+    });
+}
+
+#[test]
+fn first_screen_says_that_it_asks() {
+    in_world(working_server(), |world| {
+        world.profile("");
+        let before = world.state();
+        world.up();
+        let supervisor = world.pid("supervisor_pid");
+        world.shell(&format!("kill -STOP {supervisor}"));
+        let mut one = AtTerminal::start(world, &["watch", "vpn"], &[UTF8]);
+        let mut all = AtTerminal::start(world, &["watch"], &[UTF8]);
+        for at in [&mut one, &mut all] {
+            at.expect("asking vpn for its state");
+            at.expect(" q: quit");
+            for wrong in ["no profiles", "1970", "Esc", "r: dial again"] {
+                assert!(!at.shown.contains(wrong), "{wrong:?} in {}", at.shown);
+            }
+        }
+        world.shell(&format!("kill -CONT {supervisor}"));
+        for at in [&mut one, &mut all] {
+            at.expect("vpn: up on tun0 for ");
+        }
+        // There is no table to go back to.
+        one.expect("r: dial again");
+        one.send("\u{1b}");
+        one.expect("addresses    ");
+        assert!(!one.shown.contains("Esc"), "{}", one.shown);
+        for at in [&mut one, &mut all] {
+            at.send("q");
+            assert_eq!(at.end(), 0);
+        }
         world.down(&before);
     });
 }

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::keys::Key;
 use crate::{
     cli::status_table::Rates,
     supervisor::{Failure, Status, ipc::messages::LogLine},
@@ -90,6 +91,10 @@ pub enum Request {
 /// Everything that is shown.
 #[derive(Debug, Default)]
 pub struct State {
+    /// The tunnels that are asked, until their first answers are there.
+    pub asked: Vec<String>,
+    /// Whether there was a reading.
+    pub has_read: bool,
     pub tunnels: Vec<Tunnel>,
     /// Number of the tunnel that is chosen.
     pub chosen: usize,
@@ -102,62 +107,12 @@ pub struct State {
     pub clock: u64,
 }
 
-/// A key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
-    Char(char),
-    Up,
-    Down,
-    Enter,
-    Escape,
-}
-
 /// What the user has asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
     Quit,
     /// To do this with this tunnel.
     Do(Request, String),
-}
-
-/// Returns the keys in what a terminal has sent at once.
-pub fn keys(bytes: &[u8]) -> Vec<Key> {
-    let mut keys = Vec::new();
-    let mut left = bytes;
-    loop {
-        left = match left {
-            [] => return keys,
-            [0x1b, b'[' | b'O', rest @ ..] => {
-                // Up to the letter that ends a sequence.
-                let end = rest.iter().position(|byte| (0x40..0x7f).contains(byte));
-                match end.and_then(|end| rest.get(end)) {
-                    Some(b'A') => keys.push(Key::Up),
-                    Some(b'B') => keys.push(Key::Down),
-                    _ => {}
-                }
-                rest.get(end.map_or(rest.len(), |end| end + 1)..).unwrap_or_default()
-            }
-            [0x1b, rest @ ..] => {
-                keys.push(Key::Escape);
-                rest
-            }
-            [b'\r' | b'\n', rest @ ..] => {
-                keys.push(Key::Enter);
-                rest
-            }
-            // Ctrl-C, which is no signal in raw mode.
-            [3, rest @ ..] => {
-                keys.push(Key::Char('q'));
-                rest
-            }
-            [byte, rest @ ..] => {
-                if byte.is_ascii_graphic() {
-                    keys.push(Key::Char(char::from(*byte)));
-                }
-                rest
-            }
-        };
-    }
 }
 
 impl State {
@@ -171,7 +126,7 @@ impl State {
         let chosen = self.current().map(|tunnel| tunnel.name.clone());
         let mut former = std::mem::take(&mut self.tunnels);
         let (at, clock) = (reading.at, reading.clock);
-        self.clock = clock;
+        (self.has_read, self.clock) = (true, clock);
         for (name, answer) in reading.answers {
             let known = former.iter().position(|tunnel| tunnel.name == name);
             self.tunnels.push(match known.map(|known| former.swap_remove(known)) {
@@ -200,6 +155,9 @@ impl State {
 
     /// Handles a key.
     pub fn press(&mut self, key: Key) -> Option<Wish> {
+        if !self.has_read {
+            return matches!(key, Key::Char('q' | 'Q')).then_some(Wish::Quit);
+        }
         if let Notice::Asks(request, name) = std::mem::take(&mut self.notice) {
             if matches!(key, Key::Char('y' | 'Y')) {
                 self.notice = Notice::Says(match request {
@@ -442,9 +400,18 @@ pub mod tests {
         state.press(Key::Char('r'));
         assert_eq!(state.press(Key::Char('Y')), Some(Wish::Do(Request::Redial, "home".into())));
         assert_eq!(state.notice, Notice::Says("home is asked to dial again".into()));
-        let mut state = State::default();
+        let mut state = State { has_read: true, ..State::default() };
         state.press(Key::Char('r'));
         assert_eq!(state.notice, Notice::Says("there is no tunnel".into()));
+    }
+
+    #[test]
+    fn before_the_first_answer_only_the_end_can_be_asked_for() {
+        let mut state = State { is_fixed: true, is_single: true, ..State::default() };
+        for key in [Key::Char('r'), Key::Char('d'), Key::Enter, Key::Escape, Key::Down] {
+            assert_eq!((state.press(key), &state.notice), (None, &Notice::None), "{key:?}");
+        }
+        assert_eq!(state.press(Key::Char('q')), Some(Wish::Quit));
     }
 
     #[test]
@@ -469,7 +436,8 @@ pub mod tests {
     #[test]
     fn keys_move_and_choose() {
         let mut state = example();
-        for key in keys(b"\x1b[B\x1bOBjjj\x1b[A\x1b[5~\r") {
+        let down = [Key::Down, Key::Down, Key::Char('j'), Key::Char('j')];
+        for key in down.into_iter().chain([Key::Up, Key::Enter]) {
             assert_eq!(state.press(key), None);
         }
         assert_eq!((state.chosen, state.is_single), (1, true));
@@ -481,9 +449,5 @@ pub mod tests {
         state.is_fixed = false;
         state.press(Key::Escape);
         assert!(!state.is_single);
-        assert_eq!(keys(b"\x1b"), [Key::Escape]);
-        assert_eq!(keys(&[3]), [Key::Char('q')]);
-        assert_eq!(keys(b"\x1b["), []);
-        assert_eq!(keys("ä\0d".as_bytes()), [Key::Char('d')]);
     }
 }

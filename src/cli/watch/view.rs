@@ -22,16 +22,28 @@ pub fn render(state: &State, canvas: Canvas) -> Vec<Line> {
     let mut body = match state.current() {
         Some(tunnel) if state.is_single => single(tunnel, state.clock, Canvas { height: room, ..canvas }),
         Some(_) => table(state, Canvas { height: room, ..canvas }),
-        None => vec![Line::new(Tone::Plain, "no profiles, no tunnels")],
+        None => vec![Line::new(Tone::Plain, without_tunnels(state))],
     };
     body.resize(room, Line::default());
     let all = std::iter::once(title(state, width)).chain(body).chain([foot(state)]);
     all.take(height).map(|line| line.cut(width)).collect()
 }
 
+/// Returns what is said where no tunnel can be shown.
+fn without_tunnels(state: &State) -> String {
+    match state.asked.as_slice() {
+        _ if state.has_read => "no profiles, no tunnels".to_owned(),
+        [] => "looking for tunnels".to_owned(),
+        [name] => format!("asking {name} for its state"),
+        names => format!("asking {} tunnels for their state", names.len()),
+    }
+}
+
 fn title(state: &State, width: usize) -> Line {
     let left = " pptpctl watch";
-    let right = local_time::format(state.clock).unwrap_or_default() + " ";
+    // The time of the reading that is shown.
+    let time = local_time::format(state.clock).filter(|_| state.has_read);
+    let right = time.unwrap_or_default() + " ";
     let between = width.saturating_sub(left.len() + right.len());
     Line::new(Tone::Chosen, format!("{left}{}{right}", " ".repeat(between)))
 }
@@ -48,6 +60,7 @@ fn foot(state: &State) -> Line {
         Notice::Says(words) => Line::new(Tone::Bold, format!(" {words}")),
         Notice::None => {
             let ways = match (state.is_single, state.is_fixed) {
+                _ if state.current().is_none() => return Line::new(Tone::Dim, " q: quit"),
                 (true, true) => "",
                 (true, false) => "Esc: all tunnels   ",
                 (false, _) => "Up, Down: choose   Enter: details   ",
@@ -221,5 +234,21 @@ mod tests {
     fn keys_that_do_nothing_are_not_offered() {
         let shown = text(&State { is_fixed: true, ..single() }, 80, 24);
         assert!(shown.contains("\n r: dial again   d: down   q: quit\n"), "{shown}");
+        let shown = text(&State { has_read: true, ..State::default() }, 80, 24);
+        assert!(shown.contains("no profiles, no tunnels\n") && shown.ends_with("\n q: quit\n"), "{shown}");
+    }
+
+    #[test]
+    fn first_screen_says_that_it_asks() {
+        for (asked, words) in [
+            (&["office"][..], "asking office for its state"),
+            (&["home", "office"], "asking 2 tunnels for their state"),
+            (&[], "looking for tunnels"),
+        ] {
+            let asked = asked.iter().map(|name| (*name).to_owned()).collect();
+            let shown = text(&State { asked, ..State::default() }, 80, 24);
+            let lines: Vec<_> = shown.lines().filter(|line| !line.is_empty()).collect();
+            assert_eq!(lines, [" pptpctl watch", words, " q: quit"], "no time, and no other keys");
+        }
     }
 }
