@@ -205,6 +205,7 @@ fn redial(name: String, said: Sender<String>) {
         let words = match client::redial(&name) {
             Ok(()) => format!("{name} dials again"),
             Err(ClientError::Refused(why)) => format!("{name} does not dial again: {why}"),
+            Err(ClientError::Denied(_)) => format!("{name} does not dial again: only root may ask for that"),
             Err(wrong) => format!("{name}: {wrong}"),
         };
         let _ended = said.send(words);
@@ -217,6 +218,7 @@ fn take_down(name: String, said: Sender<String>) {
         let words = match client::down(&name) {
             Ok(problems) if problems.is_empty() => format!("{name} is down"),
             Ok(problems) => format!("{name} is down; not undone: {}", problems.join("; ")),
+            Err(ClientError::Denied(_)) => format!("{name} is not taken down: only root may ask for that"),
             Err(wrong) => format!("{name}: {wrong}"),
         };
         let _ended = said.send(words);

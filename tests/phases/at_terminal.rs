@@ -33,9 +33,24 @@ impl AtTerminal {
         Self::start_at(world, None, arguments, variables)
     }
 
+    /// Does the same by a command such as setpriv(1), which executes pptpctl.
+    pub fn start_by(world: &World, before: &[&str], arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::start_by_at(world, before, None, arguments, variables)
+    }
+
     /// Does the same at a terminal that reports this many columns.
     pub fn start_at(
         world: &World,
+        columns: Option<u16>,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        Self::start_by_at(world, &[], columns, arguments, variables)
+    }
+
+    fn start_by_at(
+        world: &World,
+        before: &[&str],
         columns: Option<u16>,
         arguments: &[&str],
         variables: &[(&str, &str)],
@@ -45,7 +60,9 @@ impl AtTerminal {
         let settings = tcgetattr(&pty.slave).unwrap();
         let mut command = std::process::Command::new("setsid");
         command
-            .args(["-c", "-w", World::PROGRAM, "--config", World::CONFIG])
+            .args(["-c", "-w"])
+            .args(before)
+            .args([World::PROGRAM, "--config", World::CONFIG])
             .args(arguments)
             .env("TERM", "xterm")
             .env_remove("VISUAL")

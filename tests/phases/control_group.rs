@@ -76,6 +76,7 @@ fn members_of_the_group_read_the_status_only() {
             assert_eq!(code, Some(4), "{forbidden:?}: {said}");
         }
         assert!(ask("{\"command\":\"down\"}").contains("this socket answers status only"));
+        assert!(ask("{\"command\":\"redial\"}").contains("this socket answers status only"));
         assert!(ask("{\"command\":\"status\"}").contains("\"state\":\"up\""));
 
         assert_refused("only root and members of the group daemon may see more");

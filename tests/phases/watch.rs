@@ -10,7 +10,7 @@ use nix::{
 use crate::{
     at_terminal::AtTerminal,
     working_server,
-    world::{in_world, text},
+    world::{PASSWORD, World, in_world, text},
 };
 
 const ENTER: &str = "\u{1b}[?1049h";
@@ -103,6 +103,83 @@ fn first_screen_says_that_it_asks() {
         for at in [&mut one, &mut all] {
             at.send("q");
             assert_eq!(at.end(), 0);
+        }
+        world.down(&before);
+    });
+}
+
+#[test]
+fn member_of_the_group_sees_that_only_root_may_dial_again() {
+    in_world(working_server(), |world| {
+        world.profile("control.group = \"daemon\"");
+        let before = world.state();
+        world.up();
+        let engine = world.pid("engine_pid");
+        let member = ["setpriv", "--reuid=65534", "--regid=65534", "--groups=1"];
+        let mut at = AtTerminal::start_by(world, &member, &["watch", "vpn"], &[UTF8]);
+        at.expect("vpn: up on tun0 for ");
+        at.expect("log\u{1b}[0m\u{1b}[2m: only root can read it");
+        for (key, question, refusal) in [
+            ("r", "dial vpn again? y", "vpn does not dial again: only root may ask for that"),
+            ("d", "take vpn down? y", "vpn is not taken down: only root may ask for that"),
+        ] {
+            at.send(key);
+            at.expect(question);
+            at.send("y");
+            at.expect(refusal);
+        }
+        at.send("q");
+        assert_eq!(at.end(), 0);
+        assert_eq!(world.pid("engine_pid"), engine);
+        world.down(&before);
+    });
+}
+
+#[test]
+fn long_wait_ends_when_the_user_dials_again() {
+    in_world(working_server(), |world| {
+        world.profile("retry.first = \"1h\"\nretry.max = \"1h\"");
+        let before = world.state();
+        world.up();
+        world.shell(&format!("kill -9 {}", world.pid("engine_pid")));
+        let mut at = AtTerminal::start(world, &["watch", "vpn"], &[UTF8]);
+        // The wait is longer than any limit of a test.
+        at.expect("vpn: waiting, next attempt in ");
+        at.send("r");
+        at.expect("dial vpn again? y");
+        at.send("y");
+        at.expect("up again, reconnect 1");
+        at.send("q");
+        assert_eq!(at.end(), 0);
+        assert!(world.run(&["status", "vpn"]).status.success());
+        world.down(&before);
+    });
+}
+
+#[test]
+fn password_is_never_on_the_screen() {
+    in_world(working_server(), |world: &World| {
+        world.profile("password.ask = true\nretry.first = \"100ms\"");
+        let before = world.state();
+        let mut watch = AtTerminal::start_at(world, Some(200), &["watch"], &[UTF8]);
+        watch.expect("vpn: down");
+        watch.send("\r");
+        let mut up = AtTerminal::start(world, &["up", "vpn"], &[UTF8]);
+        up.expect("password of tester");
+        up.send(&format!("{PASSWORD}\n"));
+        assert_eq!(up.end(), 0);
+        watch.expect("vpn: up on tun0 for ");
+        watch.expect("engine: ");
+        watch.send("r");
+        watch.expect("dial vpn again? y");
+        watch.send("y");
+        watch.expect("up again, reconnect 1");
+        watch.expect("engine: ");
+        watch.send("q");
+        assert_eq!(watch.end(), 0);
+        // A line may be broken at its spaces.
+        for word in PASSWORD.split(' ').skip(1) {
+            assert!(!watch.shown.contains(word) && !up.shown.contains(word), "{word}");
         }
         world.down(&before);
     });

@@ -15,17 +15,21 @@ use crate::{
     supervisor::local_time,
 };
 
+/// Lines of a remark.
+const MOST_SAID: usize = 4;
+
 /// Returns exactly `height` lines of at most `width` columns.
 pub fn render(state: &State, canvas: Canvas) -> Vec<Line> {
     let Canvas { width, height, .. } = canvas;
-    let room = height.saturating_sub(2);
+    let said = said(state, width);
+    let room = height.saturating_sub(2 + said.len());
     let mut body = match state.current() {
         Some(tunnel) if state.is_single => single(tunnel, state.clock, Canvas { height: room, ..canvas }),
         Some(_) => table(state, Canvas { height: room, ..canvas }),
         None => vec![Line::new(Tone::Plain, without_tunnels(state))],
     };
     body.resize(room, Line::default());
-    let all = std::iter::once(title(state, width)).chain(body).chain([foot(state)]);
+    let all = std::iter::once(title(state, width)).chain(body).chain(said).chain([foot(state, width)]);
     all.take(height).map(|line| line.cut(width)).collect()
 }
 
@@ -48,17 +52,24 @@ fn title(state: &State, width: usize) -> Line {
     Line::new(Tone::Chosen, format!("{left}{}{right}", " ".repeat(between)))
 }
 
-fn foot(state: &State) -> Line {
+/// Returns the remark above the keys.
+fn said(state: &State, width: usize) -> Vec<Line> {
+    let Notice::Says(words) = &state.notice else { return Vec::new() };
+    let lines = broken(words, width.saturating_sub(1).max(1), "");
+    lines.into_iter().take(MOST_SAID).map(|text| Line::new(Tone::Bold, format!(" {text}"))).collect()
+}
+
+fn foot(state: &State, width: usize) -> Line {
     match &state.notice {
         Notice::Asks(request, name) => {
             let question = match request {
                 Request::TakeDown => format!("take {name} down?"),
                 Request::Redial => format!("dial {name} again?"),
             };
-            Line::new(Tone::Warning, format!(" {question} y: yes, any other key: no"))
+            let text = format!(" {question} y: yes, any other key: no");
+            Line::new(Tone::Chosen, format!("{text:<width$}"))
         }
-        Notice::Says(words) => Line::new(Tone::Bold, format!(" {words}")),
-        Notice::None => {
+        Notice::None | Notice::Says(_) => {
             let ways = match (state.is_single, state.is_fixed) {
                 _ if state.current().is_none() => return Line::new(Tone::Dim, " q: quit"),
                 (true, true) => "",
@@ -250,5 +261,16 @@ mod tests {
             let lines: Vec<_> = shown.lines().filter(|line| !line.is_empty()).collect();
             assert_eq!(lines, [" pptpctl watch", words, " q: quit"], "no time, and no other keys");
         }
+    }
+
+    #[test]
+    fn remark_is_above_the_keys() {
+        let why = "the server does not answer ".repeat(5);
+        let shown = text(&State { notice: Notice::Says(why), ..single() }, 80, 24);
+        assert!(shown.contains("\n the server does not answer the server"), "{shown}");
+        assert!(
+            shown.ends_with(" does not answer\n Esc: all tunnels   r: dial again   d: down   q: quit\n"),
+            "{shown}"
+        );
     }
 }
