@@ -159,7 +159,7 @@ pub fn main(config: Option<&Path>, arguments: &Capture) -> Code {
 }
 
 fn many_packets(count: u64) -> String {
-    many(usize::try_from(count).unwrap_or(usize::MAX), "packet")
+    many(count, "packet")
 }
 
 fn now() -> u64 {

@@ -9,7 +9,7 @@ use self::exposition::{Family, Format, Kind};
 use super::{
     exit::{self, Code},
     output::{error, text},
-    put, status,
+    put, status, status_table,
 };
 use crate::supervisor::{Status, ipc::client};
 
@@ -168,7 +168,9 @@ fn of_links(statuses: &[(&str, &Status)]) -> Vec<Family> {
         .map(|(family, unit, counter, help)| {
             let mut family = Family::new(family, Kind::Counter, unit, help);
             for (name, status) in statuses {
-                if let Some(count) = status.counters.get(counter) {
+                // What is not counted is absent, not 0.
+                let is_counted = !counter.starts_with("gre.") || status_table::counts_losses(status);
+                if let Some(count) = status.counters.get(counter).filter(|_| is_counted) {
                     family.add(name, &[], *count);
                 }
             }
@@ -239,6 +241,19 @@ mod tests {
             5,
             "one state each, up, and the labels\n{text}"
         );
+    }
+
+    #[test]
+    fn losses_are_absent_where_the_kernel_does_not_count_them() {
+        let mut tunnels = tunnels();
+        let shown = |tunnels: &[(String, Known)]| exposition::render(&families(tunnels), Format::OpenMetrics);
+        let lost = "pptpctl_lost_packets_total{tunnel=\"office\"}";
+        assert!(shown(&tunnels).contains(lost));
+        if let Some((_, Known::Status(status))) = tunnels.first_mut() {
+            status.data_path = Some("kernel".into());
+        }
+        let shown = shown(&tunnels);
+        assert!(!shown.contains(lost) && shown.contains("pptpctl_received_bytes_total{"), "{shown}");
     }
 
     #[test]

@@ -167,8 +167,8 @@ pub fn duration(seconds: u64) -> String {
 }
 
 /// Formats a number of things for the user.
-pub fn many(count: usize, thing: &str) -> String {
-    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+pub fn many<N: Display + From<u8> + PartialEq>(count: N, thing: &str) -> String {
+    if count == N::from(1) { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }
 
 /// Formats a number of bytes for the user.

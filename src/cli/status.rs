@@ -12,7 +12,7 @@ use std::{
 use super::{
     exit::{self, Code},
     in_force,
-    output::{self, bytes, data, duration, error, line},
+    output::{self, bytes, data, duration, error, line, many},
     status_table::{self, Rates, Row},
     terminal,
 };
@@ -241,11 +241,12 @@ fn show(status: &Status) {
     }
     let count = |name: &str| status.counters.get(name).copied().unwrap_or(0);
     if status.state == "up" {
-        let way = |packets, octets| format!("{} packets, {}", count(packets), bytes(count(octets)));
-        field("received", way("ppp.received_packets", "ppp.received_bytes"));
-        field("sent", way("ppp.sent_packets", "ppp.sent_bytes"));
-        // Linux counts none of these.
-        let is_counted = status.data_path.as_deref() != Some("kernel");
+        let way = |packets, octets| format!("{}, {}", many(count(packets), "packet"), bytes(count(octets)));
+        if status_table::counts_traffic(status) {
+            field("received", way("ppp.received_packets", "ppp.received_bytes"));
+            field("sent", way("ppp.sent_packets", "ppp.sent_bytes"));
+        }
+        let is_counted = status_table::counts_losses(status);
         let order = format!(
             "{} lost, {} reordered, {} duplicate",
             count("gre.rx_lost"),

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     cli::{
         in_force,
-        output::{bytes, duration},
+        output::{bytes, duration, many},
         status::{headline, recent_failure},
         status_table,
         wrap::broken,
@@ -46,21 +46,22 @@ pub(super) fn facts(status: &Status, width: usize, most_routes: usize) -> Vec<Li
     }
     let count = |name: &str| status.counters.get(name).copied().unwrap_or(0);
     if status.state == "up" && !status.counters.is_empty() {
-        let way = |packets, octets| format!("{} packets, {}", count(packets), bytes(count(octets)));
-        let received = way("ppp.received_packets", "ppp.received_bytes");
-        let sent = way("ppp.sent_packets", "ppp.sent_bytes");
-        all.push(("traffic", Tone::Plain, format!("received {received}; sent {sent}")));
+        let way = |packets, octets| format!("{}, {}", many(count(packets), "packet"), bytes(count(octets)));
+        if status_table::counts_traffic(status) {
+            let received = way("ppp.received_packets", "ppp.received_bytes");
+            let sent = way("ppp.sent_packets", "ppp.sent_bytes");
+            all.push(("traffic", Tone::Plain, format!("received {received}; sent {sent}")));
+        }
         let echo = status.round_trip_micros.map_or_else(
             || "not measured yet".to_owned(),
             |micros| format!("round trip {}", status_table::milliseconds(micros)),
         );
         let (lost, late) = (count("gre.rx_lost"), count("gre.rx_repaired"));
         let twice = count("gre.rx_duplicate");
-        let share =
-            status_table::loss(&status.counters).map_or_else(String::new, |share| format!(" ({share})"));
-        let order = match status.data_path.as_deref() {
-            Some("kernel") => "losses are not counted by the kernel".to_owned(),
-            _ => format!("{lost} lost{share}, {late} reordered, {twice} duplicate"),
+        let share = status_table::loss(status).map_or_else(String::new, |share| format!(" ({share})"));
+        let order = match status_table::counts_losses(status) {
+            true => format!("{lost} lost{share}, {late} reordered, {twice} duplicate"),
+            false => "losses are not counted by the kernel".to_owned(),
         };
         all.push(("path", Tone::Plain, format!("{echo}; {order}")));
     }

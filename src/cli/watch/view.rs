@@ -273,4 +273,23 @@ mod tests {
             "{shown}"
         );
     }
+
+    #[test]
+    fn losses_are_absent_where_the_kernel_does_not_count_them() {
+        let mut state = single();
+        for tunnel in &mut state.tunnels {
+            if let Ok(status) = &mut tunnel.answer {
+                status.data_path = Some("kernel".into());
+            }
+        }
+        let shown = text(&state, 80, 24);
+        assert!(
+            shown.contains("path         round trip 35 ms; losses are not counted by the kernel\n"),
+            "{shown}"
+        );
+        assert!(!shown.contains("reordered"), "{shown}");
+        state.is_single = false;
+        let shown = text(&state, 80, 24);
+        assert!(shown.contains("57K     -  35 ms\n"), "{shown}");
+    }
 }
