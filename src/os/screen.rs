@@ -20,6 +20,7 @@ use signal_hook::{
 };
 
 use super::{
+    signals::end_by_default,
     terminal::{change, change_back, of_the_user},
     user::window_size,
     wait::{self, Interest},
@@ -36,6 +37,9 @@ const WRITE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Size of a terminal that does not report one.
 const DEFAULT_SIZE: (usize, usize) = (80, 24);
+
+/// The signals that end the process.
+const END: [i32; 4] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT];
 
 /// Whether the terminal shows the alternate buffer.
 static ENTERED: AtomicBool = AtomicBool::new(false);
@@ -71,11 +75,7 @@ impl FullScreen {
     /// Returns `NotFound` without a terminal of whose foreground this process is, or the kernel's error.
     pub fn open() -> io::Result<Self> {
         let tty = of_the_user().ok_or(io::ErrorKind::NotFound)?;
-        let screen = Self {
-            tty,
-            changed: signals(&[SIGWINCH, SIGCONT])?,
-            end: signals(&[SIGTERM, SIGINT, SIGHUP, SIGQUIT])?,
-        };
+        let screen = Self { tty, changed: signals(&[SIGWINCH, SIGCONT])?, end: signals(&END)? };
         HOOK.call_once(|| {
             let shown = panic::take_hook();
             // The message belongs on the user's own screen.
@@ -103,7 +103,7 @@ impl FullScreen {
         }
     }
 
-    /// Writes all bytes.
+    /// Writes all bytes, or fewer if a signal asks this process to end.
     ///
     /// # Errors
     /// Returns the kernel's error, or `TimedOut` if the terminal accepts nothing for some time.
@@ -117,8 +117,16 @@ impl FullScreen {
                     if Instant::now() >= deadline {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
-                    let [_ready] =
-                        wait::until([Some((self.tty.as_fd(), Interest::Writable))], Some(deadline))?;
+                    let [_ready, end] = wait::until(
+                        [
+                            Some((self.tty.as_fd(), Interest::Writable)),
+                            Some((self.end.as_fd(), Interest::Readable)),
+                        ],
+                        Some(deadline),
+                    )?;
+                    if end {
+                        return Ok(());
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -167,6 +175,8 @@ impl FullScreen {
 impl Drop for FullScreen {
     fn drop(&mut self) {
         leave();
+        // The message that follows may wait for a terminal that accepts nothing.
+        end_by_default(&END);
     }
 }
 

@@ -57,6 +57,14 @@ pub fn reset_inherited() {
     }
 }
 
+/// Restores the default action of signals that end a process, of which this one no longer reads the descriptors.
+pub(super) fn end_by_default(signals: &[libc::c_int]) {
+    for signal in signals {
+        // SAFETY: signal(2) with SIG_DFL installs no code.
+        unsafe { libc::signal(*signal, libc::SIG_DFL) };
+    }
+}
+
 extern "C" fn do_nothing(_: libc::c_int) {}
 
 /// The action that a signal requests.

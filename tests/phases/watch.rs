@@ -185,6 +185,24 @@ fn password_is_never_on_the_screen() {
     });
 }
 
+/// Such as one whose window manager or multiplexer has stopped it.
+#[test]
+fn terminal_that_accepts_nothing_does_not_keep_the_process() {
+    in_world(working_server(), |world| {
+        world.profile("");
+        let mut at = AtTerminal::start_at(world, Some(200), &["watch"], &[UTF8]);
+        at.expect("vpn: down");
+        assert!(!at.echoes());
+        // Each key writes the screen again, until it does not fit; then the terminal has its own settings again.
+        world.wait_for(|| {
+            at.send("j");
+            at.echoes()
+        });
+        kill(Pid::from_raw(i32::try_from(at.command.id()).unwrap()), Signal::SIGTERM).unwrap();
+        world.wait_for(|| at.command.try_wait().unwrap().is_some());
+    });
+}
+
 #[test]
 fn terminal_is_restored_after_a_signal() {
     in_world(working_server(), |world| {
