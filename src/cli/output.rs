@@ -18,6 +18,9 @@ use crate::{
     supervisor::{ClientError, ipc::client},
 };
 
+/// A value has at least so many columns of its own.
+const NARROW: usize = 20;
+
 /// Whether requested output was lost.
 static LOST: AtomicBool = AtomicBool::new(false);
 
@@ -26,6 +29,19 @@ pub fn line(words: impl Display) {
     match terminal::known_columns(io::stdout().as_fd()) {
         Some(columns) => data(wrap::to_width(&words.to_string(), columns)),
         None => data(words),
+    }
+}
+
+/// Writes a name and a value behind it, in the column that follows `column` ones of names. Lines of the value that a
+/// terminal needs are below each other.
+pub fn field(name: &str, column: usize, value: &str) {
+    let before = column + 3;
+    let columns = terminal::known_columns(io::stdout().as_fd());
+    let room = columns.and_then(|columns| columns.checked_sub(before)).filter(|room| *room >= NARROW);
+    let Some(room) = room else { return line(format_args!("  {name:<column$} {value}")) };
+    for (number, text) in wrap::broken(value, room, "").into_iter().enumerate() {
+        let name = if number == 0 { name } else { "" };
+        data(format_args!("  {name:<column$} {text}"));
     }
 }
 

@@ -169,7 +169,7 @@ fn table(names: &BTreeSet<String>) {
                 let rates =
                     second.as_ref().and_then(|second| Rates::between(first, second, read_at.elapsed()));
                 if !is_up(status) {
-                    remarks.push(headline(status));
+                    remarks.push(headline_and_failure(status));
                 }
                 Row::of(status, rates, now())
             }
@@ -183,6 +183,9 @@ fn table(names: &BTreeSet<String>) {
     }
     let width = io::stdout().is_terminal().then(|| terminal::columns(io::stdout().as_fd()));
     status_table::render(&rows, width).iter().for_each(line);
+    if !remarks.is_empty() {
+        line("");
+    }
     remarks.iter().for_each(line);
 }
 
@@ -221,9 +224,20 @@ pub fn headline(status: &Status) -> String {
     }
 }
 
+/// Returns the state in one line, with the last failure while it is not up.
+pub fn headline_and_failure(status: &Status) -> String {
+    match recent_failure(status).filter(|_| status.state != "up") {
+        Some(failure) => format!("{}; last failure: {failure}", headline(status)),
+        None => headline(status),
+    }
+}
+
 fn show(status: &Status) {
     line(headline(status));
-    let field = |name: &str, value: String| line(format_args!("  {name:<12} {value}"));
+    let field = |name: &str, value: String| output::field(name, 12, &value);
+    if let Some(server) = status.server.as_ref().filter(|_| status.state != "up") {
+        field("server", server.clone());
+    }
     if let (Some(local), Some(peer), Some(mtu)) = (status.local, status.peer, status.mtu) {
         field("addresses", format!("{local} → {peer}, MTU {mtu}"));
     }

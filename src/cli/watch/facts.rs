@@ -2,7 +2,7 @@
 
 use super::{
     state::Tunnel,
-    text::{Line, Tone},
+    text::{Canvas, Line, Tone, shortened},
 };
 use crate::{
     cli::{
@@ -15,6 +15,9 @@ use crate::{
     supervisor::Status,
 };
 
+/// The most routes that are listed.
+const MOST_ROUTES: usize = 24;
+
 /// Columns in front of a value.
 const LABEL: usize = 13;
 
@@ -22,13 +25,28 @@ const LABEL: usize = 13;
 pub(super) fn remark(tunnel: &Tunnel) -> String {
     match &tunnel.answer {
         Ok(status) => headline(status),
+        Err(("down", words)) => format!("{words}; `pptpctl up {}` brings it up", tunnel.name),
         Err((_, words)) => words.clone(),
     }
 }
 
-/// Returns what is known of a tunnel, one fact a line; `most_routes` bounds the list of routes.
-pub(super) fn facts(status: &Status, width: usize, most_routes: usize) -> Vec<Line> {
+/// How much room facts have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// A line for each; warnings and what is wrong have more. The rest is in `status`.
+    Line,
+    /// As many lines as they need.
+    Lines,
+}
+
+/// Returns what is known of a tunnel, one fact below the other.
+pub(super) fn facts(status: &Status, canvas: Canvas, room: Room) -> Vec<Line> {
+    let columns = canvas.width.saturating_sub(LABEL);
     let mut all: Vec<(&str, Tone, String)> = Vec::new();
+    // The line above names it while the tunnel is up.
+    if let Some(server) = status.server.as_ref().filter(|_| status.state != "up") {
+        all.push(("server", Tone::Plain, server.clone()));
+    }
     if let (Some(local), Some(peer), Some(mtu)) = (status.local, status.peer, status.mtu) {
         all.push(("addresses", Tone::Plain, format!("{local} to {peer}, MTU {mtu}")));
     }
@@ -36,12 +54,17 @@ pub(super) fn facts(status: &Status, width: usize, most_routes: usize) -> Vec<Li
         all.push(("security", Tone::Plain, format!("{auth}, encryption {mppe}")));
     }
     if let Some(path) = &status.data_path {
-        all.push(("data path", Tone::Plain, path.clone()));
+        let path = match room {
+            Room::Lines => path,
+            // Without the reason.
+            Room::Line => path.split(' ').next().unwrap_or_default(),
+        };
+        all.push(("data path", Tone::Plain, path.to_owned()));
     }
     if let Some(resolvers) = in_force::resolvers(status) {
         all.push(("DNS", Tone::Plain, resolvers));
     }
-    if let Some(routes) = in_force::routes(status, most_routes) {
+    if let Some(routes) = routes(status, columns, room) {
         all.push(("routes", Tone::Plain, routes));
     }
     let count = |name: &str| status.counters.get(name).copied().unwrap_or(0);
@@ -75,9 +98,6 @@ pub(super) fn facts(status: &Status, width: usize, most_routes: usize) -> Vec<Li
     if !drops.is_empty() {
         all.push(("dropped", Tone::Warning, drops.join(", ")));
     }
-    if status.reconnects > 0 {
-        all.push(("reconnects", Tone::Plain, status.reconnects.to_string()));
-    }
     if let Some(left) = status.pause_left {
         let left = duration(left);
         all.push((
@@ -86,19 +106,41 @@ pub(super) fn facts(status: &Status, width: usize, most_routes: usize) -> Vec<Li
             format!("names and web pages pass outside the tunnel for {left}"),
         ));
     }
-    if let Some(failure) = recent_failure(status) {
-        let tone = if status.state == "up" { Tone::Dim } else { Tone::Bad };
-        all.push(("last failure", tone, failure.to_string()));
+    match (recent_failure(status), status.reconnects) {
+        (Some(failure), _) if status.state != "up" => {
+            all.push(("last failure", Tone::Bad, failure.to_string()));
+        }
+        (Some(failure), 0) => all.push(("last failure", Tone::Dim, failure.to_string())),
+        (Some(failure), count) => {
+            all.push(("reconnects", Tone::Plain, format!("{count}; last failure: {failure}")));
+        }
+        (None, 0) => {}
+        (None, count) => all.push(("reconnects", Tone::Plain, count.to_string())),
     }
     for warning in &status.warnings {
         all.push(("warning", Tone::Warning, warning.clone()));
     }
     let mut lines = Vec::new();
     for (label, tone, words) in all {
-        for (number, text) in broken(&words, width.saturating_sub(LABEL), "").into_iter().enumerate() {
+        let texts = match (room, tone) {
+            (Room::Line, Tone::Plain | Tone::Dim) => vec![shortened(words, columns, canvas.unicode)],
+            _ => broken(&words, columns, ""),
+        };
+        for (number, text) in texts.into_iter().enumerate() {
             let label = if number == 0 { label } else { "" };
             lines.push(Line::new(Tone::Dim, format!("{label:<LABEL$}")).with(tone, text));
         }
     }
     lines
+}
+
+/// Returns the routes in force, in one line as many as it holds.
+fn routes(status: &Status, columns: usize, room: Room) -> Option<String> {
+    let least = match room {
+        Room::Lines => MOST_ROUTES,
+        Room::Line => 1,
+    };
+    let mut lists = (least..=MOST_ROUTES).rev().map(|most| in_force::routes(status, most));
+    let fits = |list: &Option<String>| list.as_ref().is_none_or(|list| list.chars().count() <= columns);
+    lists.find(fits).unwrap_or_else(|| in_force::routes(status, least))
 }

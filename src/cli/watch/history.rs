@@ -9,13 +9,20 @@ use crate::{
     supervisor::{ipc::messages::LogLine, local_time},
 };
 
+/// So many lines are not few.
+const FEW: usize = 12;
+
 /// Age in seconds from which a time has its date.
 const A_DAY: u64 = 86_400;
 
 /// Returns changes above the log, together at most so many lines.
 pub(super) fn history(tunnel: &Tunnel, now: u64, width: usize, height: usize) -> Vec<Line> {
-    // Few lines are best used for the log, which has the changes, too.
-    let most = if height < 6 { 0 } else { (height / 3).max(3) };
+    // Few lines are best used for the log.
+    let most = match height {
+        0..6 => 0,
+        6..FEW if tunnel.changes.is_empty() => 0,
+        _ => (height / 3).max(3),
+    };
     let mut lines = changes(tunnel, now, width, most);
     lines.extend(log(tunnel, now, width, height.saturating_sub(lines.len())));
     lines
@@ -42,9 +49,15 @@ pub(super) fn log(tunnel: &Tunnel, now: u64, width: usize, height: usize) -> Vec
         Log::Lines(lines) if !lines.is_empty() => lines,
         other => {
             let why = match other {
-                Log::Unread if tunnel.answer.is_ok() => "is being read",
-                Log::Refused(why) => why,
-                Log::Unread | Log::Lines(_) => "nothing to show",
+                Log::Unread if tunnel.answer.is_ok() => "is being read".to_owned(),
+                Log::Refused(why) => why.clone(),
+                Log::Unread if matches!(tunnel.answer, Err(("running", _))) => {
+                    "only root can read it".to_owned()
+                }
+                Log::Unread => {
+                    format!("no supervisor to ask; `pptpctl logs {}` prints what there is", tunnel.name)
+                }
+                Log::Lines(_) => "nothing to show".to_owned(),
             };
             let text = title.with(Tone::Dim, format!(": {why}"));
             return [text].into_iter().take(height).collect();
@@ -141,6 +154,7 @@ mod tests {
             assert_eq!(shown(tunnel, 60, 9).last().map(String::as_str), Some(expected));
         }
         tunnel.changes.clear();
-        assert_eq!(shown(tunnel, 60, 9)[0], "changes: none since this command began");
+        assert_eq!(shown(tunnel, 60, FEW)[0], "changes: none since this command began");
+        assert_eq!(shown(tunnel, 60, 9), ["log: only root can read it"]);
     }
 }

@@ -3,15 +3,15 @@
 use std::collections::VecDeque;
 
 use super::{
-    facts::{facts, remark},
+    facts::{Room, facts, remark},
     history::{changes, history, log},
     state::Tunnel,
-    text::{Canvas, Line, Tone, graph},
+    text::{Canvas, Line, Tone, graph, grounded},
 };
 use crate::{
     cli::{
         output::duration,
-        status_table::{self, Rates},
+        status_table::{self, Rates, counts_traffic},
         wrap::broken,
     },
     supervisor::Status,
@@ -37,9 +37,6 @@ const LARGE: (usize, usize) = (120, 36);
 /// Between two columns.
 const GAP: usize = 3;
 
-/// The most routes that are listed, on a large screen and on another.
-const MOST_ROUTES: (usize, usize) = (24, 6);
-
 /// Returns the picture; `now` is in seconds since 1970.
 pub(super) fn single(tunnel: &Tunnel, now: u64, canvas: Canvas) -> Vec<Line> {
     let Canvas { width, height, .. } = canvas;
@@ -48,12 +45,14 @@ pub(super) fn single(tunnel: &Tunnel, now: u64, canvas: Canvas) -> Vec<Line> {
     match &tunnel.answer {
         Ok(status) => {
             lines.extend(ladder(status, width));
-            lines.push(Line::default());
+            let is_large = width >= LARGE.0 && height >= LARGE.1;
+            if is_large {
+                lines.push(Line::default());
+            }
             let rest = Canvas { height: height.saturating_sub(lines.len()), ..canvas };
-            lines.extend(if width >= LARGE.0 && height >= LARGE.1 {
-                large(tunnel, status, now, rest)
-            } else {
-                small(tunnel, status, now, rest)
+            lines.extend(match is_large {
+                true => large(tunnel, status, now, rest),
+                false => small(tunnel, status, now, rest),
             });
         }
         Err(_) => {
@@ -67,11 +66,11 @@ pub(super) fn single(tunnel: &Tunnel, now: u64, canvas: Canvas) -> Vec<Line> {
 
 /// One below the other: facts, graphs side by side, changes and log.
 fn small(tunnel: &Tunnel, status: &Status, now: u64, canvas: Canvas) -> Vec<Line> {
-    let mut lines = facts(status, canvas.width, MOST_ROUTES.1);
-    // Changes and log have at least seven lines, then as much as the graphs.
+    let mut lines = facts(status, canvas, Room::Line);
+    // Changes and log have at least five lines, then as much as the graphs.
     let left = canvas.height.saturating_sub(lines.len());
-    let rows = left.saturating_sub(8).min(left / 3).min(10);
-    if rows > 0 {
+    let rows = left.saturating_sub(6).min(left / 3).min(10);
+    if rows > 0 && has_traffic(tunnel, canvas.width) {
         lines.extend(graphs(&tunnel.rates, rows, canvas));
     }
     let left = canvas.height.saturating_sub(lines.len());
@@ -82,11 +81,14 @@ fn small(tunnel: &Tunnel, status: &Status, now: u64, canvas: Canvas) -> Vec<Line
 /// Facts and changes beside the log, above a graph for each direction.
 fn large(tunnel: &Tunnel, status: &Status, now: u64, canvas: Canvas) -> Vec<Line> {
     let Canvas { width, height, unicode } = canvas;
-    let rows = (height / 7).min(10);
-    let [received, sent] = both(&tunnel.rates, width, rows, unicode);
+    let rows = (height / 6).min(12);
+    let [received, sent] = match has_traffic(tunnel, width) {
+        true => both(&tunnel.rates, width, rows, unicode),
+        false => [Vec::new(), Vec::new()],
+    };
     let upper = height.saturating_sub(received.len() + sent.len() + 1);
     let column = width.saturating_sub(GAP) / 2;
-    let mut left = facts(status, column, MOST_ROUTES.0);
+    let mut left = facts(status, Canvas { width: column, ..canvas }, Room::Lines);
     left.push(Line::default());
     let room = upper.saturating_sub(left.len());
     left.extend(changes(tunnel, now, column, room));
@@ -107,13 +109,15 @@ fn large(tunnel: &Tunnel, status: &Status, now: u64, canvas: Canvas) -> Vec<Line
 /// Returns the phases: those that are over, the one that runs, those to come.
 fn ladder(status: &Status, width: usize) -> Vec<Line> {
     let now = PHASES.iter().position(|phase| *phase == status.phase);
-    // While it waits, no phase runs.
+    // While it waits, no phase runs; the one that failed is marked.
     let runs = matches!(status.state.as_str(), "resolving" | "connecting" | "configuring" | "up");
+    let failed = status.last_failure.as_ref().filter(|_| !runs).map(|failure| failure.phase.word());
     let mut lines = vec![Line::default()];
     for (at, phase) in PHASES.iter().enumerate() {
         let tone = match now.filter(|_| runs) {
             Some(now) if at < now || *phase == "up" && at == now => Tone::Good,
             Some(now) if at == now => Tone::Chosen,
+            _ if failed == Some(*phase) => Tone::Bad,
             _ => Tone::Dim,
         };
         if lines.last().is_some_and(|line| line.width() > 0 && line.width() + phase.len() + 1 > width) {
@@ -126,6 +130,12 @@ fn ladder(status: &Status, width: usize) -> Vec<Line> {
         }
     }
     lines
+}
+
+/// Returns whether graphs of that width would show something, or soon will.
+fn has_traffic(tunnel: &Tunnel, width: usize) -> bool {
+    let is_up = tunnel.answer.as_ref().is_ok_and(|status| status.state == "up" && counts_traffic(status));
+    is_up || tunnel.rates.iter().rev().take(width).any(|rates| rates.received > 0 || rates.sent > 0)
 }
 
 /// Returns the graphs of both directions, side by side, with `rows` lines each and a line of words.
@@ -153,8 +163,11 @@ fn both(rates: &VecDeque<Rates>, width: usize, rows: usize, unicode: bool) -> [V
         let time = duration(u64::try_from(shown.len()).unwrap_or(0));
         let words = format!("{name} {now}/s, at most {highest_word}/s in {time}");
         let mut lines = vec![Line::new(Tone::Bold, words.chars().take(width).collect::<String>())];
-        let drawn = graph(shown, highest, width, rows, unicode).into_iter();
-        lines.extend(drawn.map(|row| Line::new(tone, row)));
+        let drawn = graph(shown, highest, width, rows, unicode).into_iter().enumerate();
+        lines.extend(drawn.map(|(row, text)| match row + 1 == rows {
+            true => grounded(&text, tone, unicode),
+            false => Line::new(tone, text),
+        }));
         lines
     };
     [way("in", Tone::Good, |rates| rates.received), way("out", Tone::Second, |rates| rates.sent)]
@@ -163,6 +176,7 @@ fn both(rates: &VecDeque<Rates>, width: usize, rows: usize, unicode: bool) -> [V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervisor::{Failure, FailureKind, Phase};
 
     #[test]
     fn phases_before_the_current_one_are_over() {
@@ -188,5 +202,10 @@ mod tests {
         assert_eq!(tone(&status("up", "up"), "up"), Tone::Good);
         assert_eq!(tone(&status("waiting", "lcp"), "call"), Tone::Dim);
         assert!(ladder(&dialing, 30).len() > 2, "it breaks at words");
+        let failure = Failure::new(Phase::Lcp, FailureKind::PeerLost, "");
+        let waiting = Status { last_failure: Some(failure), ..status("waiting", "connect") };
+        assert_eq!(["connect", "lcp"].map(|phase| tone(&waiting, phase)), [Tone::Dim, Tone::Bad]);
+        let again = Status { state: "connecting".into(), ..waiting };
+        assert_eq!(["connect", "lcp"].map(|phase| tone(&again, phase)), [Tone::Chosen, Tone::Dim]);
     }
 }

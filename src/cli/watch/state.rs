@@ -202,12 +202,15 @@ impl Tunnel {
         match (&self.answer, &answer) {
             (Ok(before), Ok(now)) => {
                 self.rates.extend(rates(before, now, elapsed));
-                if let Some(failure) = fresh_failure(before, now) {
+                let failure = fresh_failure(before, now);
+                if let Some(failure) = failure {
                     changes.push(change(failure.to_string(), true));
                 }
+                // It waits after each failure.
+                let is_news = now.state != before.state && !(failure.is_some() && now.state == "waiting");
                 if now.reconnects > before.reconnects {
                     changes.push(change(format!("up again, reconnect {}", now.reconnects), false));
-                } else if now.state != before.state {
+                } else if is_news {
                     changes.push(change(now.state.clone(), false));
                 }
             }

@@ -97,6 +97,29 @@ pub fn picture(lines: &[Line], colour: bool) -> String {
     all
 }
 
+/// Returns a text that is cut, visibly, to a number of columns.
+pub fn shortened(text: String, width: usize, unicode: bool) -> String {
+    let end = if unicode { "…" } else { "..." };
+    if text.chars().count() <= width {
+        return text;
+    }
+    text.chars().take(width.saturating_sub(end.chars().count())).chain(end.chars()).collect()
+}
+
+/// Returns the lowest row of a graph with a mark where it is empty, so that the graph's extent is seen.
+pub fn grounded(row: &str, tone: Tone, unicode: bool) -> Line {
+    let ground = if unicode { '·' } else { '_' };
+    let mut line = Line::default();
+    for cell in row.chars() {
+        let (tone, cell) = if cell == ' ' { (Tone::Dim, ground) } else { (tone, cell) };
+        match line.0.last_mut() {
+            Some((last, text)) if *last == tone => text.push(cell),
+            _ => line.0.push((tone, cell.to_string())),
+        }
+    }
+    line
+}
+
 /// Returns a graph of `values`, the last at the right, as lines from the top; `highest` fills it.
 pub fn graph(values: &[u64], highest: u64, width: usize, height: usize, unicode: bool) -> Vec<String> {
     let levels: &[char] = match unicode {
@@ -139,6 +162,20 @@ mod tests {
         assert_eq!(graph(&[], 0, 2, 1, true), ["  "]);
         assert_eq!(graph(&[0, 5], 0, 2, 1, true), [" ▁"]);
         assert_eq!(graph(&[5], 5, 0, 2, true), ["", ""]);
+    }
+
+    #[test]
+    fn empty_cells_of_the_lowest_row_are_marked() {
+        let line = grounded("  █▁ █", Tone::Good, true);
+        let pieces = [(Tone::Dim, "··"), (Tone::Good, "█▁"), (Tone::Dim, "·"), (Tone::Good, "█")];
+        assert_eq!(line.0, pieces.map(|(tone, text)| (tone, text.to_owned())));
+        assert_eq!(grounded(" #", Tone::Good, false).plain(), "_#");
+    }
+
+    #[test]
+    fn long_texts_are_cut_visibly() {
+        let short = |width, unicode| shortened("abcdef".to_owned(), width, unicode);
+        assert_eq!([short(6, true), short(5, true), short(5, false)], ["abcdef", "abcd…", "ab..."]);
     }
 
     #[test]

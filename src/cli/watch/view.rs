@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     cli::{
+        status::headline_and_failure,
         status_table::{self, Row},
         wrap::broken,
     },
@@ -110,7 +111,9 @@ fn table(state: &State, canvas: Canvas) -> Vec<Line> {
     lines.push(Line::default());
     if let Some(tunnel) = state.current() {
         let width = canvas.width;
-        lines.extend(broken(&remark(tunnel), width, "").into_iter().map(|text| Line::new(Tone::Plain, text)));
+        let words =
+            tunnel.answer.as_ref().map_or_else(|_| remark(tunnel), |status| headline_and_failure(status));
+        lines.extend(broken(&words, width, "").into_iter().map(|text| Line::new(Tone::Plain, text)));
         lines.push(Line::default());
         let height = canvas.height.saturating_sub(lines.len());
         lines.extend(history(tunnel, state.clock, width, height));
@@ -239,6 +242,19 @@ mod tests {
         assert!(empty < 4, "{empty} empty lines:\n{shown}");
         let rows = |name: &str| shown.lines().position(|line| line.starts_with(name)).unwrap();
         assert!(rows("out ") >= rows("in ") + 5, "one graph above the other:\n{shown}");
+    }
+
+    #[test]
+    fn waiting_tunnel_has_its_server_and_no_empty_graphs() {
+        for (width, height) in [(80, 24), (200, 50)] {
+            let mut state = State { chosen: 0, is_single: true, ..example() };
+            if let Ok(status) = &mut state.tunnels[0].answer {
+                status.server = Some("198.51.100.5:1723".into());
+            }
+            let shown = text(&state, width, height);
+            assert!(shown.contains("\nserver       198.51.100.5:1723"), "{shown}");
+            assert!(!shown.contains("/s, at most"), "{shown}");
+        }
     }
 
     #[test]
