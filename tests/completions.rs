@@ -72,7 +72,7 @@ fn has(shell: &str) -> bool {
 
 /// The command lines to complete, each with what every shell offers, and nothing else that begins in the same way.
 const CASES: &[(&str, &[&str])] = &[
-    ("pptpctl re", &["recover", "reload", "report", "restart"]),
+    ("pptpctl re", &["recover", "redial", "reload", "report", "restart"]),
     ("pptpctl st", &["start", "status", "stop"]),
     ("pptpctl up of", &["office", "office-2"]),
     ("pptpctl start h", &["home"]),

@@ -68,6 +68,14 @@ pub enum Command {
     Restart(Restart),
     /// Read the profile of a tunnel again, and apply what can change while the tunnel is up
     Reload(Reload),
+    /// Dial a tunnel again at once; its routes and its kill switch stay
+    Redial {
+        /// The profile
+        name: String,
+        /// Wait until the tunnel is up again
+        #[arg(long)]
+        wait: bool,
+    },
     /// With leak = "block": let the login page of a captive portal through for a bounded time
     Pause {
         /// The profile

@@ -44,6 +44,7 @@ mod pause;
 #[cfg(any(feature = "metrics", feature = "setup"))]
 mod put;
 mod recover;
+mod redial;
 mod reload;
 mod render;
 #[cfg(feature = "report")]
@@ -103,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Down { name, json, .. } => down::main(config, name.as_deref(), *json),
         Command::Restart(restart) => restart::main(config, restart),
         Command::Reload(reload) => reload::main(config, reload),
+        Command::Redial { name, wait } => redial::main(config, name, *wait),
         Command::Pause { name, length, end } => pause::main(name, *length, *end),
         Command::Status { name, json } => status::main(config, name.as_deref(), *json),
         Command::Events { name, interval } => events::main(config, name.as_deref(), *interval),
@@ -136,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Up(Up { dry_run: false, .. })
         | Command::Down { .. }
         | Command::Restart(_)
+        | Command::Redial { .. }
         | Command::Pause { .. }
         | Command::Reload(Reload { dry_run: false, .. })
         | Command::Recover { .. } => code.into(),

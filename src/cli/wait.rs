@@ -1,4 +1,4 @@
-//! `up --wait` for a tunnel that another `up` has begun: waits until it is up, or has ended.
+//! `up --wait` for a tunnel that another `up` has begun, and `redial --wait`: waits until it is up, or has ended.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,9 @@ use super::{
     status,
 };
 use crate::supervisor::{
-    ClientError, Signals,
+    ClientError, Signals, Status,
     ipc::client,
-    wait::{Interest, until},
+    wait::{self, Interest},
 };
 
 /// Poll interval for the state.
@@ -18,11 +18,20 @@ const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Waits for the tunnel of this name, and prints each of its states. A signal ends only the wait.
 pub fn until_up(name: &str, signals: &mut Signals) -> Code {
+    until(name, signals, |_| true)
+}
+
+/// Does the same for a tunnel that is dialled again, after that many reconnects if it was up.
+pub fn until_up_again(name: &str, reconnects: Option<u64>, signals: &mut Signals) -> Code {
+    until(name, signals, |status| reconnects.is_none_or(|before| status.reconnects > before))
+}
+
+fn until(name: &str, signals: &mut Signals, is_right: impl Fn(&Status) -> bool) -> Code {
     let mut shown = String::new();
     let mut failure = None;
     loop {
         match client::status(name) {
-            Ok(status) if status.state == "up" => {
+            Ok(status) if status.state == "up" && is_right(&status) => {
                 line(status::headline(&status));
                 return exit::OK;
             }
@@ -69,7 +78,7 @@ pub fn until_up(name: &str, signals: &mut Signals) -> Code {
 fn is_interrupted(signals: &mut Signals) -> bool {
     let deadline = Instant::now() + POLL_INTERVAL;
     while Instant::now() < deadline {
-        let ready = until([Some((signals.end(), Interest::Readable))], Some(deadline));
+        let ready = wait::until([Some((signals.end(), Interest::Readable))], Some(deadline));
         if !matches!(ready, Ok([false])) {
             return signals.take().is_some();
         }

@@ -1,4 +1,4 @@
-//! `restart`: the tunnel goes down and comes up again, unless it could not come up.
+//! `restart`: the tunnel goes down and comes up again, unless it could not come up. `redial`: only its connection.
 
 use std::{fs, process::Stdio};
 
@@ -39,6 +39,36 @@ fn restart_takes_the_profile_as_it_is_now() {
             assert_eq!(world.pid("supervisor_pid"), supervisor, "{wrong}");
         }
         world.profile("");
+        world.down(&before);
+    });
+}
+
+#[test]
+fn redial_ends_a_long_wait_or_the_link_and_nothing_else() {
+    in_world(working_server(), |world| {
+        world.profile("retry.first = \"1h\"\nretry.max = \"1h\"");
+        let before = world.state();
+        let redial = |arguments: &[&str], code: i32, words: &str| {
+            let output = world.run(arguments);
+            let shown = text(&output.stdout) + &text(&output.stderr);
+            assert!(output.status.code() == Some(code) && shown.contains(words), "{shown}");
+        };
+        redial(&["redial", "vpn"], 6, "vpn is not up; `pptpctl up vpn` brings it up");
+        redial(&["redial", "vnp"], 3, "there is no profile `vnp`");
+        world.up();
+        let (supervisor, engine) = (world.pid("supervisor_pid"), world.pid("engine_pid"));
+        let routes = world.shell("ip route");
+        world.shell(&format!("kill -9 {engine}"));
+        world.wait_for(|| text(&world.run(&["status", "vpn"]).stdout).contains("next attempt in"));
+        for reconnects in ["reconnected  once", "reconnected  2 times"] {
+            redial(&["redial", "--wait", "vpn"], 0, "vpn: up on tun0 for ");
+            let status = text(&world.run(&["status", "vpn"]).stdout);
+            assert!(status.contains(reconnects), "{status}");
+            assert_ne!(world.pid("engine_pid"), engine);
+            assert_eq!(world.pid("supervisor_pid"), supervisor);
+            assert_eq!(world.shell("ip route"), routes);
+        }
+        redial(&["redial", "vpn"], 0, "vpn: dials again; `pptpctl status vpn` shows how far it is");
         world.down(&before);
     });
 }
