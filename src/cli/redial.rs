@@ -19,7 +19,7 @@ pub fn main(config: Option<&Path>, name: &str, wait: bool) -> Code {
 }
 
 fn redial(config: Option<&Path>, name: &str, wait: bool) -> Result<Code, Code> {
-    output::need_root("redial")?;
+    output::need_root("redial", output::FOR_ITS_SUPERVISOR)?;
     if let Err(wrong) = ProfileName::new(name) {
         error(wrong);
         return Err(exit::PROFILE);
