@@ -6,7 +6,9 @@ CARGO = cargo
 all:
 	$(CARGO) build --release --locked --bins
 
+# Builds only what is not there: root of a user's build may have no cargo.
 install:
+	@[ -n "$$BUILT" ] || [ -x "$${CARGO_TARGET_DIR:-target}/release/pptpctl" ] || $(MAKE) all
 	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" contrib/install
 
 # One small static program, for routers; docs/ROUTER.md. It needs what contrib/cross needs.
