@@ -12,6 +12,9 @@ use seccompiler::{
 use super::{ARGUMENT_32, BackendResult, install, refused};
 use crate::os::cgroup::PROG_QUERY;
 
+/// fchmodat2(2), which has the same number for all processors. libc lacks it for aarch64 with musl.
+const FCHMODAT2: libc::c_long = 452;
+
 /// Executing programs; debugging and reading other processes; loading code into the kernel; changing mounts, namespaces,
 /// clocks; interfaces with a history of errors in the kernel.
 const ALWAYS: &[libc::c_long] = &[
@@ -107,7 +110,7 @@ const CHANGES_BY_NAME: &[libc::c_long] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_symlink,
     libc::SYS_fchmodat,
-    libc::SYS_fchmodat2,
+    FCHMODAT2,
     libc::SYS_fchownat,
     libc::SYS_linkat,
     libc::SYS_symlinkat,
