@@ -139,6 +139,20 @@ mod tests {
     }
 
     #[test]
+    fn causes_in_use_have_words_of_their_own() {
+        // Those of ITU-T Q.850 that equipment in use sends.
+        let mut words: Vec<_> = [1, 2, 16, 17, 18, 19, 20, 21, 22, 27, 28, 29, 31, 34, 38]
+            .into_iter()
+            .map(|cause| cause_words(cause).unwrap_or_else(|| panic!("cause {cause}")))
+            .collect();
+        assert_eq!(cause_words(2), cause_words(3));
+        let count = words.len();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), count);
+    }
+
+    #[test]
     fn every_code_has_a_description() {
         for code in 0..=u8::MAX {
             assert!(!start_refusal_words(code, code).is_empty());

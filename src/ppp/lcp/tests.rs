@@ -172,6 +172,16 @@ fn magic_numbers_are_nonzero_and_distinct() {
     assert_eq!(numbers.len(), 1000);
 }
 
+/// The first three numbers of SplitMix64 with the seed 1234567, as its authors' code prints them; their upper halves.
+#[test]
+fn magic_numbers_are_those_of_split_mix_64() {
+    let mut source = MagicSource::new(1_234_567_u64.to_be_bytes());
+    let expected = [6_457_827_717_110_365_317_u64, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
+    for number in expected {
+        assert_eq!(u64::from(source.draw()), number >> 32);
+    }
+}
+
 /// A client's first request is short, and follows the peer's until it has been answered.
 #[test]
 fn short_request_follows_the_peer() {
