@@ -104,11 +104,9 @@ fn file_of(locations: &Locations, profiles: &Profiles, name: &str) -> Result<Pat
         files if files.contains(&&own) => Ok(own),
         [only] => Ok((*only).clone()),
         _ => {
-            let wrong =
-                profiles.get(name).err().map(|wrong| wrong.render(output::style())).unwrap_or_default();
-            complain(&wrong);
-            // Unless it says so by itself.
-            if !wrong.contains("pptpctl init") {
+            let wrong = profiles.get(name).err();
+            wrong.iter().for_each(|wrong| complain(wrong.render(output::style())));
+            if !wrong.is_some_and(|wrong| wrong.names_init()) {
                 complain(format_args!("`pptpctl init {name}` writes a new profile"));
             }
             Err(exit::PROFILE)

@@ -286,6 +286,12 @@ fn unknown_top_level_keys(root: &DeTable<'_>) -> Vec<Draft> {
 }
 
 impl LookupError {
+    /// Returns whether the report says how a profile is written: not where another name is meant, nor where the errors of
+    /// the files have help of their own.
+    pub fn names_init(&self) -> bool {
+        matches!(self, Self::Unknown { nearest: None, files, .. } if files.is_empty())
+    }
+
     /// Returns the message in the given style.
     #[must_use]
     pub fn render(&self, style: Style) -> String {
@@ -293,13 +299,11 @@ impl LookupError {
             Self::Broken { report } => report.render(style),
             Self::Unknown { name, nearest, files } => {
                 let mut finding = Finding::error(format!("there is no profile `{name}`"));
-                match nearest {
-                    Some(nearest) => finding.help.push(format!("did you mean `{nearest}`?")),
-                    // The errors of the files have help of their own.
-                    None if files.is_empty() => finding.help.push(
+                finding.help.extend(nearest.as_ref().map(|nearest| format!("did you mean `{nearest}`?")));
+                if self.names_init() {
+                    finding.help.push(
                         "`pptpctl list` shows the profiles, `pptpctl init NAME` writes a new one".to_owned(),
-                    ),
-                    None => {}
+                    );
                 }
                 let mut parts = vec![finding.render(style)];
                 parts.extend((!files.is_empty()).then(|| files.render(style)));
