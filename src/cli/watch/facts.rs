@@ -136,11 +136,12 @@ pub(super) fn facts(status: &Status, canvas: Canvas, room: Room) -> Vec<Line> {
 
 /// Returns the routes in force, in one line as many as it holds.
 fn routes(status: &Status, columns: usize, room: Room) -> Option<String> {
-    let least = match room {
-        Room::Lines => MOST_ROUTES,
-        Room::Line => 1,
-    };
-    let mut lists = (least..=MOST_ROUTES).rev().map(|most| in_force::routes(status, most));
-    let fits = |list: &Option<String>| list.as_ref().is_none_or(|list| list.chars().count() <= columns);
-    lists.find(fits).unwrap_or_else(|| in_force::routes(status, least))
+    let list = |most| in_force::routes(status, most);
+    match room {
+        Room::Lines => list(MOST_ROUTES),
+        Room::Line => {
+            let mut shorter = (2..=MOST_ROUTES.min(status.routes.len())).rev().filter_map(list);
+            shorter.find(|list| list.chars().count() <= columns).or_else(|| list(1))
+        }
+    }
 }
