@@ -70,6 +70,7 @@ fn invalid_command_line_exits_with_2() {
         &["capture", "t-split"],
         &["capture", "t-split", "/x", "--limit", "1K"],
         &["init", "new", "--password-file", "/x", "--password-stdin"],
+        &["init", "new", "--json"],
     ] {
         assert_eq!(cli.run(wrong), 2, "{wrong:?}");
     }

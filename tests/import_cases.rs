@@ -64,7 +64,7 @@ fn passwords_are_never_printed() {
     for case in cases() {
         let scratch = tempfile::tempdir().unwrap();
         let config = scratch.path().join("profiles.toml");
-        for write in [&[][..], &["--write"]] {
+        for write in [&[][..], &["--write"], &["--json"], &["--write", "--force", "--json"]] {
             let output = import_into(&case, &config, write);
             for said in [text(&output.stdout), text(&output.stderr)] {
                 assert!(!said.contains(MARK), "{}: {said}", case.display());
@@ -108,6 +108,54 @@ fn router_example_has_its_anchor_unit_and_routes() {
     ] {
         assert!(toml.contains(line), "{line}: {toml}");
     }
+}
+
+/// The objects have the texts that are printed without `--json`.
+#[test]
+fn json_has_the_profiles_and_what_was_not_carried_over() {
+    for case in cases() {
+        let (words, json) = (import(&case, &[]), import(&case, &["--json"]));
+        assert_eq!(words.status.code(), json.status.code(), "{}", case.display());
+        if !json.status.success() {
+            assert!(json.stdout.is_empty(), "{}", text(&json.stdout));
+            continue;
+        }
+        assert_eq!(text(&json.stderr), "", "{}", case.display());
+        let object: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+        let profiles = object["profiles"].as_array().unwrap();
+        let tomls: Vec<&str> =
+            profiles.iter().map(|profile| profile["toml"].as_str().unwrap().trim_end()).collect();
+        assert_eq!(tomls.join("\n\n"), text(&words.stdout).trim_end(), "{}", case.display());
+        let said = text(&words.stderr);
+        for remark in profiles.iter().flat_map(|profile| profile["remarks"].as_array().unwrap()) {
+            let origin = remark["origin"].as_str().map(|origin| format!("{origin}: ")).unwrap_or_default();
+            let remark = format!("  {origin}{}\n", remark["text"].as_str().unwrap());
+            assert!(said.contains(&remark), "{remark}{said}");
+        }
+        for general in object["remarks"].as_array().unwrap() {
+            assert!(said.contains(general.as_str().unwrap()), "{general} {said}");
+        }
+    }
+}
+
+#[test]
+fn json_of_write_names_the_files_and_has_the_result_of_check() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = scratch.path().join("profiles.toml");
+    let output = import_into(&case("pppd-pptpsetup"), &config, &["--write", "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    let objects: Vec<serde_json::Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [imported, checked] = objects.as_slice() else { panic!("{said}") };
+    let profile = &imported["profiles"][0];
+    assert_eq!((&imported["written"], &profile["kind"]), (&true.into(), &"pppd".into()));
+    for (member, path) in [("file", "profiles.d/office.toml"), ("password_file", "secrets/office")] {
+        let path = scratch.path().join(path);
+        assert_eq!(profile[member].as_str(), path.to_str());
+        assert!(path.exists());
+    }
+    assert_eq!(checked["profiles"], serde_json::json!(["office"]));
 }
 
 #[test]

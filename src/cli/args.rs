@@ -75,6 +75,9 @@ pub enum Command {
         /// Wait until the tunnel is up again
         #[arg(long)]
         wait: bool,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
     },
     /// With leak = "block": let the login page of a captive portal through for a bounded time
     Pause {
@@ -86,6 +89,9 @@ pub enum Command {
         /// End the pause now
         #[arg(long, conflicts_with = "length")]
         end: bool,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
     },
     /// Print the state of all tunnels, or the details of one
     Status {
@@ -164,6 +170,9 @@ pub enum Command {
         /// Continue to print new lines
         #[arg(long, short)]
         follow: bool,
+        /// Print JSON lines for programs
+        #[arg(long)]
+        json: bool,
     },
     /// Write what passes between this host and the server to a pcapng file
     #[cfg(feature = "capture")]
@@ -176,6 +185,9 @@ pub enum Command {
         /// Write it to FILE, which must not exist (default: pptpctl-report-TIME.txt in this directory)
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
     },
     /// Write profiles from the configuration of another PPTP client
     #[cfg(feature = "setup")]
@@ -254,6 +266,9 @@ pub struct Init {
     /// Ask nothing: what is not given has its default; do not connect
     #[arg(long)]
     pub yes: bool,
+    /// With --yes: as JSON, for programs
+    #[arg(long, requires = "yes")]
+    pub json: bool,
 }
 
 /// Arguments of `restart`.
@@ -335,4 +350,26 @@ pub struct Progress {
 fn platform(name: &str) -> Result<Platform, String> {
     let known = Platform::ALL.into_iter().find(|platform| platform.name() == name);
     known.ok_or_else(|| "one of linux, freebsd, openbsd and netbsd".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Commands with an output that is for programs anyway, or that is a screen, an editor or a demonstration.
+    const WITHOUT_JSON: [&str; 6] = ["edit", "events", "watch", "metrics", "demo", "completions"];
+
+    #[test]
+    fn each_command_with_a_result_has_json() {
+        let all = Args::command();
+        let lacking = all
+            .get_subcommands()
+            .filter(|command| !command.get_arguments().any(|argument| argument.get_long() == Some("json")));
+        let lacking: BTreeSet<&str> = lacking.map(clap::Command::get_name).collect();
+        assert!(lacking.iter().all(|name| WITHOUT_JSON.contains(name)), "{lacking:?}");
+    }
 }

@@ -21,7 +21,7 @@ use std::{
 use self::file::{File, Written};
 use super::{
     exit::{self, Code},
-    output::{self, bytes, error, line, many},
+    output::{self, bytes, data, error, line, many},
 };
 use crate::{
     platform,
@@ -58,6 +58,9 @@ pub struct Capture {
     /// End after so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     time: Option<u32>,
+    /// Print JSON lines for programs
+    #[arg(long)]
+    json: bool,
 }
 
 /// Size of the largest file without `--limit`.
@@ -118,17 +121,7 @@ pub fn main(config: Option<&Path>, arguments: &Capture) -> Code {
         }
     };
     let limit = arguments.limit.unwrap_or(DEFAULT_LIMIT);
-    line(format_args!("{name}: capturing into {}, at most {}; Ctrl-C ends it", path.display(), bytes(limit)));
-    line(
-        "  the log-in is in it if the tunnel is dialled meanwhile: from an MS-CHAP exchange the password's hash can be \
-         found, which is as good as the password. Give the file to nobody whom you would not give that",
-    );
-    if arguments.inner {
-        line("  it also has all traffic of the tunnel, not encrypted");
-    }
-    if captured.from_next_dial {
-        line("  it begins with the next dial, as this system lets a running engine receive no descriptor");
-    }
+    announce(arguments, limit, captured.from_next_dial);
     let (mut file, first) = File::begin(arguments.inner, limit);
     let mut out = BufWriter::new(out);
     let ended = out.write_all(&first).map_err(End::File).and_then(|()| {
@@ -138,7 +131,6 @@ pub fn main(config: Option<&Path>, arguments: &Capture) -> Code {
     });
     let finished = out.write_all(&file.end(now())).and_then(|()| out.flush());
     let (packets, lost) = file.packets();
-    let lost = if lost == 0 { String::new() } else { format!(", {} not captured", many_packets(lost)) };
     let why = match ended {
         Ok(why) => why,
         Err(End::File(wrong)) => {
@@ -154,8 +146,38 @@ pub fn main(config: Option<&Path>, arguments: &Capture) -> Code {
         error(format_args!("{}: {wrong}", path.display()));
         return exit::INTERNAL;
     }
+    if arguments.json {
+        data(serde_json::json!({
+            "name": name, "state": "ended", "why": why, "file": path.to_string_lossy(), "packets": packets,
+            "not_captured": lost,
+        }));
+        return exit::OK;
+    }
+    let lost = if lost == 0 { String::new() } else { format!(", {} not captured", many_packets(lost)) };
     line(format_args!("{why}; {}: {}{lost}", path.display(), many_packets(packets)));
     exit::OK
+}
+
+/// Says that the capture has begun, and what will be in the file.
+fn announce(arguments: &Capture, limit: u64, from_next_dial: bool) {
+    let Capture { name, file, inner, .. } = arguments;
+    let file = file.to_string_lossy();
+    let login = "the log-in is in it if the tunnel is dialled meanwhile: from an MS-CHAP exchange the password's hash can be \
+                 found, which is as good as the password. Give the file to nobody whom you would not give that";
+    let traffic = "it also has all traffic of the tunnel, not encrypted";
+    let next_dial =
+        "it begins with the next dial, as this system lets a running engine receive no descriptor";
+    let remarks = [(login, true), (traffic, *inner), (next_dial, from_next_dial)];
+    let remarks = remarks.into_iter().filter_map(|(words, applies)| applies.then_some(words));
+    if arguments.json {
+        data(serde_json::json!({
+            "name": name, "state": "capturing", "file": file, "limit": limit, "inner": inner,
+            "from_next_dial": from_next_dial, "remarks": remarks.collect::<Vec<_>>(),
+        }));
+        return;
+    }
+    line(format_args!("{name}: capturing into {file}, at most {}; Ctrl-C ends it", bytes(limit)));
+    remarks.for_each(|words| line(format_args!("  {words}")));
 }
 
 fn many_packets(count: u64) -> String {
@@ -197,7 +219,11 @@ fn begin(config: Option<&Path>, arguments: &Capture, signals: &mut Signals) -> R
         };
         if !has_said {
             output::is_known(config, name)?;
-            line(format_args!("{name}: waits for `pptpctl up {name}`"));
+            if arguments.json {
+                data(serde_json::json!({ "name": name, "state": "waiting" }));
+            } else {
+                line(format_args!("{name}: waits for `pptpctl up {name}`"));
+            }
             has_said = true;
         }
         let deadline = Instant::now() + pause;

@@ -42,6 +42,9 @@ pub struct Import {
     /// With --write: replace a profile and a password that an import has put there
     #[arg(long, requires = "write")]
     pub force: bool,
+    /// As JSON, for programs
+    #[arg(long)]
+    pub json: bool,
 }
 
 fn kind(word: &str) -> Result<Kind, String> {
@@ -52,7 +55,7 @@ fn kind(word: &str) -> Result<Kind, String> {
 /// Prints or writes the profiles of the files; without files, lists what can be imported.
 pub fn main(config: Option<&Path>, args: &Import) -> Code {
     if args.files.is_empty() {
-        return import_places::list(Path::new("/"));
+        return import_places::list(Path::new("/"), args.json);
     }
     match import(config, args) {
         Ok(code) | Err(code) => code,
@@ -72,7 +75,11 @@ fn import(config: Option<&Path>, args: &Import) -> Result<Code, Code> {
     let mut groups: Vec<(Kind, Vec<Source>)> = Vec::new();
     for path in &args.files {
         let source = source(path).map_err(|why| refuse(format!("{}: {why}", path.display())))?;
-        let kind = kind_of(&source, args.from)?;
+        let (kind, why) = kind_of(&source, args.from)?;
+        if !args.json {
+            let path = import::shown(&source.path);
+            complain(format_args!("{path}: taken for {}{why}", kind.title()));
+        }
         match groups.iter_mut().find(|(other, _)| *other == kind) {
             Some((_, sources)) => sources.push(source),
             None => groups.push((kind, vec![source])),
@@ -80,9 +87,13 @@ fn import(config: Option<&Path>, args: &Import) -> Result<Code, Code> {
     }
     let sources = Sources::new(&read_file);
     let mut found: Vec<(Kind, ProfileName, Tunnel)> = Vec::new();
+    let mut general: Vec<String> = Vec::new();
     for (kind, files) in &groups {
         let Imported { tunnels, remarks } = import::import(*kind, files, &sources, name.as_ref());
-        remarks.iter().for_each(error);
+        if !args.json {
+            remarks.iter().for_each(error);
+        }
+        general.extend(remarks);
         for (name, tunnel) in tunnels {
             if found.iter().any(|(_, other, _)| *other == name) {
                 return Err(refuse(format!(
@@ -93,22 +104,29 @@ fn import(config: Option<&Path>, args: &Import) -> Result<Code, Code> {
         }
     }
     if found.is_empty() {
+        // Why, as there will be no object.
+        general.iter().filter(|_| args.json).for_each(error);
         return Err(refuse("there is nothing to import: no PPTP tunnel in these files".to_owned()));
     }
     if args.name.is_some() && found.len() > 1 {
         return Err(refuse(format!("--name is for one tunnel, and there are {}", found.len())));
     }
     let mut drafts = Vec::new();
+    let mut objects = Vec::new();
     for (number, (kind, name, tunnel)) in found.iter().enumerate() {
         let place = Place::of(&directory, name);
         let toml = tunnel.toml(name, kind.title(), &place, args.write);
-        if !args.write {
-            if number > 0 {
-                line("");
+        if args.json {
+            objects.push(to_json(*kind, name, tunnel, &place, &toml));
+        } else {
+            if !args.write {
+                if number > 0 {
+                    line("");
+                }
+                data(toml.trim_end());
             }
-            data(toml.trim_end());
+            tell(name, tunnel, &place);
         }
-        tell(name, tunnel, &place);
         let errors = Tunnel::errors(&toml, &place);
         if !errors.is_empty() {
             errors.iter().for_each(|why| error(format_args!("the profile `{name}` would be refused: {why}")));
@@ -121,23 +139,63 @@ fn import(config: Option<&Path>, args: &Import) -> Result<Code, Code> {
             password: tunnel.password.as_ref().map(|(secret, _)| secret),
         });
     }
+    if args.write {
+        let told = |words| {
+            if !args.json {
+                line(words);
+            }
+        };
+        import_write::write(config, &directory, &drafts, args.force, told)?;
+    }
+    if args.json {
+        let all = serde_json::json!({ "profiles": objects, "remarks": general, "written": args.write });
+        data(all);
+        return Ok(if args.write { check::main(config, None, true) } else { exit::OK });
+    }
     if !args.write {
-        let all = args.files.iter().map(|path| import_places::word(&path.to_string_lossy()));
-        let from = args.from.map_or(String::new(), |kind| format!(" --from {}", kind.word()));
-        let name = args.name.as_ref().map_or(String::new(), |name| format!(" --name {name}"));
-        if !args.files.iter().any(|path| path == Path::new("-")) {
-            complain(format_args!(
-                "to put it in place: pptpctl import --write{from}{name} {}",
-                all.collect::<Vec<_>>().join(" ")
-            ));
-        }
+        to_put_in_place(args);
         return Ok(exit::OK);
     }
-    import_write::write(config, &directory, &drafts, args.force)?;
     let code = check::main(config, None, false);
     let names: Vec<&str> = found.iter().map(|(_, name, _)| name.as_str()).collect();
     next(config, &names);
     Ok(code)
+}
+
+/// Returns a profile and what was not carried over. The password is not part of it.
+fn to_json(kind: Kind, name: &ProfileName, tunnel: &Tunnel, place: &Place, toml: &str) -> serde_json::Value {
+    let remarks: Vec<_> = tunnel
+        .remarks()
+        .iter()
+        .map(|remark| {
+            let origin = remark.origin.as_ref().map(ToString::to_string);
+            serde_json::json!({ "origin": origin, "text": remark.text })
+        })
+        .collect();
+    let secret = tunnel.password.as_ref().map(|_| place.secret.to_string_lossy());
+    serde_json::json!({
+        "name": name.as_str(),
+        "kind": kind.word(),
+        "toml": toml,
+        "file": place.profile.to_string_lossy(),
+        "password_file": secret,
+        "remarks": remarks,
+        "needless": tunnel.needless_words(),
+    })
+}
+
+/// Shows the command that writes what was printed.
+fn to_put_in_place(args: &Import) {
+    if args.files.iter().any(|path| path == Path::new("-")) {
+        return;
+    }
+    let files = args.files.iter().map(|path| import_places::word(&path.to_string_lossy()));
+    let from = args.from.map_or(String::new(), |kind| format!(" --from {}", kind.word()));
+    let name = args.name.as_ref().map_or(String::new(), |name| format!(" --name {name}"));
+    complain(format_args!(
+        "to put it in place: pptpctl import --write{from}{name} {}",
+        files.collect::<Vec<_>>().join(" ")
+    ));
 }
 
 /// Shows the command that comes next.
@@ -156,23 +214,17 @@ fn next(config: Option<&Path>, names: &[&str]) {
     }
 }
 
-/// Returns the kind of a file, and says how it was found.
-fn kind_of(source: &Source, from: Option<Kind>) -> Result<Kind, Code> {
-    let path = import::shown(&source.path);
+/// Returns the kind of a file, and the words on how it was found.
+fn kind_of(source: &Source, from: Option<Kind>) -> Result<(Kind, String), Code> {
     let detected = Kind::detect(source);
     match (from, detected) {
-        (Some(kind), _) => {
-            complain(format_args!("{path}: taken for {}, by --from", kind.title()));
-            Ok(kind)
-        }
-        (None, Some((kind, why))) => {
-            complain(format_args!("{path}: taken for {}: {why}", kind.title()));
-            Ok(kind)
-        }
+        (Some(kind), _) => Ok((kind, ", by --from".to_owned())),
+        (None, Some((kind, why))) => Ok((kind, format!(": {why}"))),
         (None, None) => {
             error(format_args!(
-                "{path}: no PPTP client that is known here has such a file; --from pppd, ppp, networkmanager, openwrt, \
-                 mpd or windows says which"
+                "{}: no PPTP client that is known here has such a file; --from pppd, ppp, networkmanager, openwrt, mpd or \
+                 windows says which",
+                import::shown(&source.path)
             ));
             Err(exit::PROFILE)
         }

@@ -3,12 +3,13 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use super::{
     exit::{self, Code},
     import_files::read_file,
-    output::{complain, error, line},
+    output::{complain, data, error, line},
 };
 use crate::import::{self, Kind, Source, shown};
 
@@ -32,12 +33,23 @@ const STARTS: [&str; 3] = ["etc/rc.conf", "etc/rc.conf.local", "etc/rc.local"];
 const MAX_FILES: usize = 1000;
 
 /// Lists what can be imported below a root directory, each with the command that does it.
-pub fn list(root: &Path) -> Code {
+pub fn list(root: &Path, json: bool) -> Code {
     let (found, unread) = find(root);
-    for (command, what) in &found {
-        line(format_args!("{command}   # {what}"));
+    if json {
+        let places: Vec<_> = found
+            .iter()
+            .map(|place| {
+                let files: Vec<&str> = place.files.iter().map(|file| &**file).collect();
+                serde_json::json!({ "kind": place.kind.word(), "files": files, "tunnels": place.tunnels })
+            })
+            .collect();
+        data(serde_json::json!({ "found": places, "unread": unread }));
+    } else {
+        for place in &found {
+            line(format_args!("{}   # {}", place.command(), place.what()));
+        }
+        unread.iter().for_each(error);
     }
-    unread.iter().for_each(error);
     if found.is_empty() {
         let places = DIRECTORIES.iter().chain(&FILES).map(|(path, _)| root.join(path).display().to_string());
         complain("no PPTP tunnel of another client was found in:");
@@ -48,8 +60,27 @@ pub fn list(root: &Path) -> Code {
     exit::OK
 }
 
-/// Returns the commands with what they import, and what could not be read.
-fn find(root: &Path) -> (Vec<(String, String)>, Vec<String>) {
+/// What can be imported by one command.
+struct Found {
+    kind: Kind,
+    files: Vec<Rc<str>>,
+    /// The names of the tunnels in them.
+    tunnels: Vec<String>,
+}
+
+impl Found {
+    fn command(&self) -> String {
+        let files: Vec<String> = self.files.iter().map(|file| word(file)).collect();
+        format!("pptpctl import {}", files.join(" "))
+    }
+
+    fn what(&self) -> String {
+        format!("{}: {}", self.kind.word(), shown(&self.tunnels.join(", ")))
+    }
+}
+
+/// Returns what can be imported, and what could not be read.
+fn find(root: &Path) -> (Vec<Found>, Vec<String>) {
     let mut found = Vec::new();
     let mut unread = Vec::new();
     let mut told = |path: &Path, why: &io::Error| {
@@ -86,22 +117,22 @@ fn find(root: &Path) -> (Vec<(String, String)>, Vec<String>) {
         };
         // Other kinds of connections are skipped.
         let Some(source) = source.ok().filter(|source| is_pptp(source, kind)) else { continue };
-        let names = import::names(kind, &source);
-        if names.is_empty() {
+        let tunnels = import::names(kind, &source);
+        if tunnels.is_empty() {
             continue;
         }
-        let mut command = format!("pptpctl import {}", word(&source.path));
+        let mut files = vec![source.path.clone()];
         if kind == Kind::Ppp {
             for start in STARTS.iter().map(|start| root.join(start)) {
                 let source = read_file(&start)
                     .ok()
                     .and_then(|bytes| Source::new(&start.to_string_lossy(), &bytes).ok());
                 if let Some(source) = source.filter(import::starts_ppp) {
-                    command.push_str(&format!(" {}", word(&source.path)));
+                    files.push(source.path.clone());
                 }
             }
         }
-        found.push((command, format!("{}: {}", kind.word(), shown(&names.join(", ")))));
+        found.push(Found { kind, files, tunnels });
     }
     (found, unread)
 }
@@ -134,7 +165,8 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
-        assert_eq!(find(root.path()), (Vec::new(), Vec::new()));
+        let (found, unread) = find(root.path());
+        assert_eq!((found.len(), unread), (0, Vec::new()));
         put("etc/ppp/peers/office", "pty \"pptp vpn.example.net --nolaunchpppd\"\nname alice\n");
         put("etc/ppp/peers/dsl", "plugin rp-pppoe.so\nnic-eth0\n");
         put(
@@ -150,7 +182,8 @@ mod tests {
         put("etc/config/network", "config interface 'vpn'\n\toption proto 'pptp'\n");
         put("usr/local/etc/mpd5/mpd.conf", "v:\n\tcreate link static L1 pptp\n\tset pptp peer x\n");
         let (found, unread) = find(root.path());
-        let found: Vec<String> = found.iter().map(|(command, what)| format!("{command} # {what}")).collect();
+        let found: Vec<String> =
+            found.iter().map(|place| format!("{} # {}", place.command(), place.what())).collect();
         let text = found.join("\n").replace(&root.path().display().to_string(), "");
         assert_eq!(
             text,

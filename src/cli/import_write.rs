@@ -11,7 +11,7 @@ use nix::unistd::Uid;
 
 use super::{
     exit::{self, Code},
-    output::{self, error, line},
+    output::{self, error},
     put::{self, Created},
 };
 use crate::{
@@ -32,8 +32,14 @@ pub struct Draft<'a> {
     pub password: Option<&'a Secret>,
 }
 
-/// Writes all drafts, or none if one of them is in the way of another profile.
-pub fn write(config: Option<&Path>, directory: &Path, drafts: &[Draft<'_>], force: bool) -> Result<(), Code> {
+/// Writes all drafts, or none if one of them is in the way of another profile. `told` gets a sentence on each file.
+pub fn write(
+    config: Option<&Path>,
+    directory: &Path,
+    drafts: &[Draft<'_>],
+    force: bool,
+    told: impl Fn(String),
+) -> Result<(), Code> {
     let refuse = |text: String| {
         error(text);
         exit::PROFILE
@@ -94,13 +100,13 @@ pub fn write(config: Option<&Path>, directory: &Path, drafts: &[Draft<'_>], forc
             let mut text = zeroize::Zeroizing::new(password.expose().to_vec());
             text.push(b'\n');
             put(secret, &text, 0o600)?;
-            line(format_args!("wrote {} (mode 600)", secret.display()));
+            told(format!("wrote {} (mode 600)", secret.display()));
         }
         if let Err(refused) = put(profile, draft.toml.as_bytes(), 0o644) {
             let _gone = created.remove();
             return Err(refused);
         }
-        line(format_args!("wrote {}", profile.display()));
+        told(format!("wrote {}", profile.display()));
     }
     Ok(())
 }

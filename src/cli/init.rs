@@ -12,7 +12,7 @@ use super::{
     ask::{self, Console},
     check,
     exit::{self, Code},
-    output::{self, complain, error, line},
+    output::{self, complain, data, error, line},
     put::{self, Created},
     up,
 };
@@ -56,9 +56,11 @@ fn init(config: Option<&Path>, args: &Init, inherited: &Inherited) -> Result<Cod
             error(format_args!("{name}: {wrong}"));
             exit::PROFILE
         })?;
-    warnings.iter().for_each(|warning| line(format_args!("warning: {warning}")));
-    line(format_args!("\n`up` will do this on this host:"));
-    up::show_plan(&profile, Platform::host(), &supervisor::here(&profile));
+    if !args.json {
+        warnings.iter().for_each(|warning| line(format_args!("warning: {warning}")));
+        line(format_args!("\n`up` will do this on this host:"));
+        up::show_plan(&profile, Platform::host(), &supervisor::here(&profile));
+    }
     let mut connect = false;
     if interactive {
         let files = if matches!(answers.password, PasswordChoice::Store(_)) {
@@ -72,7 +74,24 @@ fn init(config: Option<&Path>, args: &Init, inherited: &Inherited) -> Result<Cod
         }
         connect = console.confirm("Connect then?", true)?;
     }
-    write(config, &name, &places, &answers, &mut console)?;
+    let more = write(config, &name, &places, &answers, &mut console)?;
+    let secret = matches!(answers.password, PasswordChoice::Store(_)).then_some(&places.secret);
+    if args.json {
+        let warnings = [warnings, more].concat();
+        let file = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
+        data(serde_json::json!({
+            "name": name.as_str(),
+            "file": file(&places.profile),
+            "password_file": secret.map(file),
+            "warnings": warnings,
+        }));
+        return Ok(exit::OK);
+    }
+    more.iter().for_each(|warning| line(format_args!("warning: {warning}")));
+    line(format_args!("wrote {}", places.profile.display()));
+    if let Some(secret) = secret {
+        line(format_args!("wrote {}, for root only", secret.display()));
+    }
     drop((console, answers));
     if !connect {
         line(format_args!("`pptpctl up {name}` connects"));
@@ -252,14 +271,14 @@ fn reach(args: &Init, console: Option<&mut Console>) -> Result<Reach, Code> {
     console.ask("The networks, as 10.42.0.0/16, with spaces between them.", "networks", None, check)
 }
 
-/// Writes both files, and checks them as `check` does. Nothing stays if anything fails, or after Ctrl-C.
+/// Writes both files, and checks them as `check` does; returns its warnings. Nothing stays if anything fails, or after Ctrl-C.
 fn write(
     config: Option<&Path>,
     name: &ProfileName,
     places: &Place,
     answers: &Answers,
     console: &mut Console,
-) -> Result<(), Code> {
+) -> Result<Vec<String>, Code> {
     let mut created = Created::default();
     let written = write_files(name, places, answers, &mut created)
         .map_err(|wrong| {
@@ -267,18 +286,13 @@ fn write(
             exit::INTERNAL
         })
         .and_then(|()| review(config, name))
-        .and_then(|()| console.check_signals());
-    if let Err(code) = written {
-        if let Err(wrong) = created.remove() {
-            error(format_args!("{name}: cannot remove what was written: {wrong}"));
-        }
-        return Err(code);
+        .and_then(|warnings| console.check_signals().map(|()| warnings));
+    if written.is_err()
+        && let Err(wrong) = created.remove()
+    {
+        error(format_args!("{name}: cannot remove what was written: {wrong}"));
     }
-    line(format_args!("wrote {}", places.profile.display()));
-    if matches!(answers.password, PasswordChoice::Store(_)) {
-        line(format_args!("wrote {}, for root only", places.secret.display()));
-    }
-    Ok(())
+    written
 }
 
 fn write_files(
@@ -296,8 +310,8 @@ fn write_files(
     created.file(&places.profile, answers.text(name.as_str(), &places.secret).as_bytes(), 0o644)
 }
 
-/// Reads the written profile from its place.
-fn review(config: Option<&Path>, name: &ProfileName) -> Result<(), Code> {
+/// Reads the written profile from its place, and returns the warnings about it.
+fn review(config: Option<&Path>, name: &ProfileName) -> Result<Vec<String>, Code> {
     let mut profiles: Profiles = output::profiles(config)?;
     profiles.probe(&supervisor::may_run);
     let of_this = |finding: &&crate::profile::Finding| finding.profile.as_ref() == Some(name);
@@ -311,8 +325,5 @@ fn review(config: Option<&Path>, name: &ProfileName) -> Result<(), Code> {
         complain(wrong.render(output::style()));
         return Err(exit::PROFILE);
     }
-    for warning in check::warnings_about(config, name, Platform::host()) {
-        line(format_args!("warning: {warning}"));
-    }
-    Ok(())
+    Ok(check::warnings_about(config, name, Platform::host()))
 }

@@ -23,13 +23,17 @@ use crate::{
 /// Poll interval of a followed log.
 const LOOK: Duration = Duration::from_millis(200);
 
-pub fn main(name: &str, follow: bool) -> Code {
+pub fn main(name: &str, follow: bool, json: bool) -> Code {
     if let Err(wrong) = ProfileName::new(name) {
         error(wrong);
         return exit::PROFILE;
     }
     let path = log_path(name);
-    match show(&path, follow) {
+    let shown = match json {
+        true => show(&path, follow, &mut JsonLines { out: io::stdout().lock(), begun: Vec::new() }),
+        false => show(&path, follow, &mut io::stdout().lock()),
+    };
+    match shown {
         Ok(()) => exit::OK,
         Err(wrong) if wrong.kind() == io::ErrorKind::BrokenPipe => exit::OK,
         Err(wrong) if wrong.kind() == io::ErrorKind::NotFound => {
@@ -54,22 +58,23 @@ pub fn main(name: &str, follow: bool) -> Code {
     }
 }
 
-fn show(path: &Path, follow: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+fn show(path: &Path, follow: bool, out: &mut impl Write) -> io::Result<()> {
     let mut file = File::open(path)?;
-    pass_on(&mut file, &mut out)?;
+    pass_on(&mut file, out)?;
     if !follow {
         return Ok(());
     }
     loop {
         // Detects a reader that has gone. The next write may be days away, so it is not left to that.
-        if wait::until([Some((out.as_fd(), Interest::HangUp))], Some(Instant::now() + LOOK))? == [true] {
+        if wait::until([Some((io::stdout().as_fd(), Interest::HangUp))], Some(Instant::now() + LOOK))?
+            == [true]
+        {
             return Ok(());
         }
         // Checked before the rest is read: nothing is written to the file after it was renamed, so that read
         // reaches its end. In the other order, lines written in between are lost.
         let moved = has_moved(&file, path);
-        pass_on(&mut file, &mut out)?;
+        pass_on(&mut file, out)?;
         if moved {
             file = File::open(path)?;
         } else if file.stream_position()? > file.metadata()?.size() {
@@ -94,6 +99,45 @@ fn pass_on(file: &mut File, out: &mut impl Write) -> io::Result<()> {
     }
 }
 
+/// Makes a JSON line of each line of the log, however it is written.
+struct JsonLines<W> {
+    out: W,
+    /// A line whose end is still to come.
+    begun: Vec<u8>,
+}
+
+impl<W: Write> Write for JsonLines<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.begun.extend_from_slice(part);
+            if self.begun.ends_with(b"\n") {
+                let line = to_json(&String::from_utf8_lossy(&self.begun));
+                self.begun.clear();
+                writeln!(self.out, "{line}")?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Takes a line of the log apart: time, level, text. A line without them is a text: a panic has such.
+fn to_json(line: &str) -> serde_json::Value {
+    let line = line.trim_end();
+    let parts = line.split_once(' ').and_then(|(time, rest)| {
+        let (level, text) = rest.trim_start().split_once(' ')?;
+        let is_level = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&level);
+        (is_level && time.ends_with('Z')).then_some((time, level, text))
+    });
+    match parts {
+        Some((time, level, text)) => serde_json::json!({ "time": time, "level": level, "text": text }),
+        None => serde_json::json!({ "time": null, "level": null, "text": line }),
+    }
+}
+
 fn of_output(wrong: io::Error) -> io::Error {
     match wrong.kind() {
         io::ErrorKind::BrokenPipe => wrong,
@@ -110,5 +154,28 @@ fn has_moved(file: &File, path: &Path) -> bool {
     match (file.metadata(), std::fs::metadata(path)) {
         (Ok(ours), Ok(there)) => ours.ino() != there.ino(),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_log_become_json_lines_however_they_are_read() {
+        let log = "2026-11-30T10:00:00.123456Z  INFO vpn: up on tun0\n\
+                   2026-11-30T10:00:01.000000Z ERROR \"quoted\" \u{1b}[1m\n\
+                   thread 'main' panicked\n\
+                   2026-11-30T10:00:02.000000Z  WARN not yet whole";
+        let expected = [
+            r#"{"level":"INFO","text":"vpn: up on tun0","time":"2026-11-30T10:00:00.123456Z"}"#,
+            r#"{"level":"ERROR","text":"\"quoted\" \u001b[1m","time":"2026-11-30T10:00:01.000000Z"}"#,
+            r#"{"level":null,"text":"thread 'main' panicked","time":null}"#,
+        ];
+        for size in [1, 7, log.len()] {
+            let mut lines = JsonLines { out: Vec::new(), begun: Vec::new() };
+            log.as_bytes().chunks(size).for_each(|part| lines.write_all(part).unwrap());
+            assert_eq!(String::from_utf8(lines.out).unwrap().lines().collect::<Vec<_>>(), expected, "{size}");
+        }
     }
 }

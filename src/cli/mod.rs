@@ -104,8 +104,8 @@ pub fn main() -> ExitCode {
         Command::Down { name, json, .. } => down::main(config, name.as_deref(), *json),
         Command::Restart(restart) => restart::main(config, restart),
         Command::Reload(reload) => reload::main(config, reload),
-        Command::Redial { name, wait } => redial::main(config, name, *wait),
-        Command::Pause { name, length, end } => pause::main(name, *length, *end),
+        Command::Redial { name, wait, json } => redial::main(config, name, *wait, *json),
+        Command::Pause { name, length, end, json } => pause::main(name, *length, *end, *json),
         Command::Status { name, json } => status::main(config, name.as_deref(), *json),
         Command::Events { name, interval } => events::main(config, name.as_deref(), *interval),
         #[cfg(feature = "metrics")]
@@ -117,11 +117,11 @@ pub fn main() -> ExitCode {
         Command::Check { platform, json } => check::main(config, *platform, *json),
         #[cfg(feature = "doctor")]
         Command::Doctor { name, dial, json } => doctor::main(config, name.as_deref(), *dial, *json),
-        Command::Logs { name, follow } => logs::main(name, *follow),
+        Command::Logs { name, follow, json } => logs::main(name, *follow, *json),
         #[cfg(feature = "capture")]
         Command::Capture(capture) => capture::main(config, capture),
         #[cfg(feature = "report")]
-        Command::Report { name, output } => report::main(config, name, output.as_deref()),
+        Command::Report { name, output, json } => report::main(config, name, output.as_deref(), *json),
         #[cfg(feature = "setup")]
         Command::Import(import) => import::main(config, import),
         Command::Recover { json } => recover::main(*json),

@@ -2,7 +2,7 @@
 
 use super::{
     exit::{self, Code},
-    output::{self, complain, duration, error, line},
+    output::{self, complain, data, duration, error, line},
 };
 use crate::{
     plan::LONGEST_PAUSE,
@@ -24,19 +24,23 @@ pub fn seconds(text: &str) -> Result<u32, String> {
     seconds.ok_or_else(|| format!("a pause lasts 1s to {}m", LONGEST_PAUSE.as_secs() / 60))
 }
 
-pub fn main(name: &str, length: u32, end: bool) -> Code {
-    match pause(name, length, end) {
+pub fn main(name: &str, length: u32, end: bool, json: bool) -> Code {
+    match pause(name, length, end, json) {
         Ok(code) | Err(code) => code,
     }
 }
 
-fn pause(name: &str, length: u32, end: bool) -> Result<Code, Code> {
+fn pause(name: &str, length: u32, end: bool, json: bool) -> Result<Code, Code> {
     output::need_root("pause", output::FOR_ITS_SUPERVISOR)?;
     if let Err(wrong) = ProfileName::new(name) {
         error(wrong);
         return Err(exit::PROFILE);
     }
     match client::pause(name, (!end).then_some(length), end) {
+        Ok(left) if json => {
+            data(serde_json::json!({ "name": name, "pause_left": left }));
+            Ok(exit::OK)
+        }
         Ok(Some(left)) => {
             line(format_args!(
                 "{name}: this host's names and web pages pass outside the tunnel for {}, all else stays blocked",

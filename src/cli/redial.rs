@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     exit::{self, Code},
-    output::{self, error, line},
+    output::{self, data, error, line},
     wait,
 };
 use crate::{
@@ -12,13 +12,13 @@ use crate::{
     supervisor::{ClientError, Signals, ipc::client},
 };
 
-pub fn main(config: Option<&Path>, name: &str, wait: bool) -> Code {
-    match redial(config, name, wait) {
+pub fn main(config: Option<&Path>, name: &str, wait: bool, json: bool) -> Code {
+    match redial(config, name, wait, json) {
         Ok(code) | Err(code) => code,
     }
 }
 
-fn redial(config: Option<&Path>, name: &str, wait: bool) -> Result<Code, Code> {
+fn redial(config: Option<&Path>, name: &str, wait: bool, json: bool) -> Result<Code, Code> {
     output::need_root("redial", output::FOR_ITS_SUPERVISOR)?;
     if let Err(wrong) = ProfileName::new(name) {
         error(wrong);
@@ -32,7 +32,11 @@ fn redial(config: Option<&Path>, name: &str, wait: bool) -> Result<Code, Code> {
         exit::INTERNAL
     })?;
     match client::redial(name) {
-        Ok(()) if wait => Ok(wait::until_up_again(name, reconnects, &mut signals)),
+        Ok(()) if wait => Ok(wait::until_up_again(name, json, reconnects, &mut signals)),
+        Ok(()) if json => {
+            data(serde_json::json!({ "name": name, "redials": true }));
+            Ok(exit::OK)
+        }
         Ok(()) => {
             line(format_args!("{name}: dials again; `pptpctl status {name}` shows how far it is"));
             Ok(exit::OK)

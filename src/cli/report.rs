@@ -23,7 +23,7 @@ use self::{
 };
 use super::{
     exit::{self, Code},
-    output::{self, bytes, error, line},
+    output::{self, bytes, data, error, line},
 };
 use crate::{
     profile::ProfileName,
@@ -39,7 +39,7 @@ the same placeholder throughout, as <server 1>. Texts of the server and of other
 can be recognised. A program cannot know everything that is confidential where you are: look for it.
 ";
 
-pub fn main(config: Option<&Path>, name: &str, output: Option<&Path>) -> Code {
+pub fn main(config: Option<&Path>, name: &str, output: Option<&Path>, json: bool) -> Code {
     let _inherited = doctor::start();
     if let Err(wrong) = ProfileName::new(name) {
         error(wrong);
@@ -65,6 +65,10 @@ pub fn main(config: Option<&Path>, name: &str, output: Option<&Path>) -> Code {
         let _stays = std::fs::remove_file(&path);
         error(format_args!("{}: {wrong}", path.display()));
         return exit::INTERNAL;
+    }
+    if json {
+        data(serde_json::json!({ "name": name, "file": path.to_string_lossy(), "bytes": text.len() }));
+        return exit::OK;
     }
     let size = bytes(u64::try_from(text.len()).unwrap_or(u64::MAX));
     line(format_args!("{}: {size}, readable by its owner only", path.display()));

@@ -110,7 +110,7 @@ fn up(
         error(format_args!("{name}: {wrong}"));
         exit::INTERNAL
     })?;
-    let lock = lock(name, args.wait.then_some(&mut signals))?;
+    let lock = lock(name, args.progress.json, args.wait.then_some(&mut signals))?;
     put_back_remains(&profile, args.progress);
     let password = match password(&profile, inherited, &mut signals, args.progress) {
         Ok(password) => password,
@@ -210,7 +210,7 @@ pub fn show_plan(profile: &Profile, platform: Platform, here: &Here) {
 
 /// Takes the lock of the profile. If a supervisor holds it, waits for its tunnel if `waiting` has the signals that end
 /// the wait, and returns the exit status.
-fn lock(name: &str, waiting: Option<&mut Signals>) -> Result<Lock, Code> {
+fn lock(name: &str, json: bool, waiting: Option<&mut Signals>) -> Result<Lock, Code> {
     // The supervisor signs again when it runs; until then the lock names this process.
     let signed = Lock::acquire(name).and_then(|mut lock| {
         // A running supervisor whose control directory was removed has lost its lock, too.
@@ -234,7 +234,7 @@ fn lock(name: &str, waiting: Option<&mut Signals>) -> Result<Lock, Code> {
     signed.map_err(known).map_err(|refused| match refused {
         LockError::Held(pid) => {
             if let Some(signals) = waiting {
-                return wait::until_up(name, signals);
+                return wait::until_up(name, json, signals);
             }
             let state = match supervisor::ipc::client::status(name) {
                 Ok(status) => status.state,

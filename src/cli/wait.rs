@@ -4,35 +4,46 @@ use std::time::{Duration, Instant};
 
 use super::{
     exit::{self, Code},
-    output::{error, line},
+    output::{data, error, line},
     status,
 };
-use crate::supervisor::{
-    ClientError, Signals, Status,
-    ipc::client,
-    wait::{self, Interest},
+use crate::{
+    failure::Failure,
+    supervisor::{
+        ClientError, Signals, Status,
+        ipc::{
+            client,
+            events::{Event, EventLine},
+        },
+        wait::{self, Interest},
+    },
 };
 
 /// Poll interval for the state.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
-/// Waits for the tunnel of this name, and prints each of its states. A signal ends only the wait.
-pub fn until_up(name: &str, signals: &mut Signals) -> Code {
-    until(name, signals, |_| true)
+/// Waits for the tunnel of this name, and prints each of its states, or its events as JSON lines. A signal ends only the
+/// wait.
+pub fn until_up(name: &str, json: bool, signals: &mut Signals) -> Code {
+    until(name, json, signals, |_| true)
 }
 
 /// Does the same for a tunnel that is dialled again, after that many reconnects if it was up.
-pub fn until_up_again(name: &str, reconnects: Option<u64>, signals: &mut Signals) -> Code {
-    until(name, signals, |status| reconnects.is_none_or(|before| status.reconnects > before))
+pub fn until_up_again(name: &str, json: bool, reconnects: Option<u64>, signals: &mut Signals) -> Code {
+    until(name, json, signals, |status| reconnects.is_none_or(|before| status.reconnects > before))
 }
 
-fn until(name: &str, signals: &mut Signals, is_right: impl Fn(&Status) -> bool) -> Code {
+fn until(name: &str, json: bool, signals: &mut Signals, is_right: impl Fn(&Status) -> bool) -> Code {
     let mut shown = String::new();
-    let mut failure = None;
+    let mut failure: Option<Failure> = None;
     loop {
         match client::status(name) {
             Ok(status) if status.state == "up" && is_right(&status) => {
-                line(status::headline(&status));
+                if json {
+                    tell(name, Event::Up(status.carrier()));
+                } else {
+                    line(status::headline(&status));
+                }
                 return exit::OK;
             }
             Ok(status) => {
@@ -42,13 +53,20 @@ fn until(name: &str, signals: &mut Signals, is_right: impl Fn(&Status) -> bool) 
                 };
                 // The states of an attempt follow each other within a second.
                 if words != shown && matches!(status.state.as_str(), "waiting" | "no network" | "stopping") {
-                    line(&words);
+                    if json {
+                        events(&status, failure.as_ref()).into_iter().for_each(|event| tell(name, event));
+                    } else {
+                        line(&words);
+                    }
                     shown = words;
                 }
                 failure = status.last_failure;
             }
             Err(ClientError::NotYet(_)) => {}
             Err(ClientError::NotUp) => {
+                if json {
+                    tell(name, Event::Down { failure: failure.clone(), problems: Vec::new() });
+                }
                 return match failure {
                     Some(failure) => {
                         error(format_args!("{name}: it has ended; its last failure: {failure}"));
@@ -71,6 +89,26 @@ fn until(name: &str, signals: &mut Signals, is_right: impl Fn(&Status) -> bool) 
             ));
             return exit::ALREADY_UP;
         }
+    }
+}
+
+/// Returns what has happened to a tunnel that waits, if its last failure was this one.
+fn events(status: &Status, before: Option<&Failure>) -> Vec<Event> {
+    let failure = status.last_failure.as_ref().filter(|last| before != Some(*last));
+    let waiting = match status.state.as_str() {
+        "waiting" => {
+            Some(Event::Waiting { wait_ms: Some(status.next_attempt_in.unwrap_or(0).saturating_mul(1000)) })
+        }
+        "no network" => Some(Event::Waiting { wait_ms: None }),
+        _ => None,
+    };
+    failure.cloned().map(|failure| Event::Failure { failure }).into_iter().chain(waiting).collect()
+}
+
+fn tell(name: &str, event: Event) {
+    match serde_json::to_string(&EventLine::now(name, event)) {
+        Ok(text) => data(text),
+        Err(wrong) => error(wrong),
     }
 }
 

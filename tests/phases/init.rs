@@ -169,5 +169,13 @@ fn arguments_replace_the_questions() {
         assert!(status == 3 && shown.contains("exists already and is not overwritten"), "{shown}");
         let (status, shown) = run(&[to, &["--password-file", SECRET]].concat(), "");
         assert_eq!((status, fs::read_to_string(SECRET).unwrap().as_str()), (0, "hunter2"), "{shown}");
+
+        // For programs: nothing but JSON, and only where nothing is asked.
+        fs::remove_file(PROFILE).unwrap();
+        assert_eq!(run(&[to, &["--json"]].concat(), "").0, 2);
+        let (status, shown) = run(&[to, &["--yes", "--json"]].concat(), "");
+        let object: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!((status, &object["name"], &object["file"]), (0, &"office".into(), &PROFILE.into()));
+        assert!(object["password_file"].is_null() && object["warnings"].is_array(), "{shown}");
     });
 }

@@ -23,6 +23,7 @@ mod from_start;
 mod gre_strays;
 mod hostile_input;
 mod init;
+mod json;
 mod killed_processes;
 mod login_limit;
 mod lost_tunnel;

@@ -88,6 +88,12 @@ fn pause_lets_web_pages_through_and_ends() {
             pause(world, &["--for", wrong], 2);
         }
 
+        // The same for programs.
+        let shown = pause(world, &["--for", "10m", "--json"], 0);
+        let object: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert!(object["pause_left"].as_u64().is_some_and(|left| (1..=600).contains(&left)), "{shown}");
+        assert_eq!(pause(world, &["--end", "--json"], 0), "{\"name\":\"vpn\",\"pause_left\":null}\n");
+
         // By itself, and everything is undone.
         pause(world, &["--for", "2s"], 0);
         world.wait_for(|| left(world).is_none());

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::reloaded::Reloaded;
+use super::{carrier::Carrier, reloaded::Reloaded};
 use crate::failure::Failure;
 
 /// A request: one line of JSON.
@@ -209,6 +209,19 @@ pub struct Status {
 }
 
 impl Status {
+    /// Returns the device and the addresses of a tunnel that is up.
+    #[must_use]
+    pub fn carrier(&self) -> Carrier {
+        Carrier {
+            tun: self.tun.clone().unwrap_or_default(),
+            server: self.server.clone(),
+            local: self.local,
+            peer: self.peer,
+            mtu: self.mtu,
+            dns: self.dns.clone(),
+        }
+    }
+
     /// The most routes that a status lists.
     pub const MOST_ROUTES: usize = 64;
 }
