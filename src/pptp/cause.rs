@@ -141,8 +141,11 @@ mod tests {
     #[test]
     fn causes_in_use_have_words_of_their_own() {
         // Those of ITU-T Q.850 that equipment in use sends.
-        let mut words: Vec<_> = [1, 2, 16, 17, 18, 19, 20, 21, 22, 27, 28, 29, 31, 34, 38]
+        let lower = [1, 2, 16, 17, 18, 19, 20, 21, 22, 27, 28, 29, 31, 34, 38, 41, 42, 44, 47];
+        let upper = [50, 57, 58, 63, 65, 79, 88, 102, 111, 127];
+        let mut words: Vec<_> = lower
             .into_iter()
+            .chain(upper)
             .map(|cause| cause_words(cause).unwrap_or_else(|| panic!("cause {cause}")))
             .collect();
         assert_eq!(cause_words(2), cause_words(3));

@@ -111,6 +111,8 @@ struct Toy {
     limit: u8,
     agreed: Option<u8>,
     stubborn: bool,
+    /// How many requests were judged.
+    judged: u32,
 }
 
 impl OptionSet for Toy {
@@ -129,6 +131,7 @@ impl OptionSet for Toy {
     }
     fn rejected(&mut self, _options: Options<'_>) {}
     fn judge(&mut self, options: Options<'_>, reply: &mut Reply) {
+        self.judged += 1;
         for option in options {
             if option.data[0] > self.limit {
                 reply.nak(option, &[self.limit]);
@@ -141,7 +144,8 @@ impl OptionSet for Toy {
 }
 
 fn toy(ask: u8, limit: u8, now: Instant) -> Automaton<Toy> {
-    let mut automaton = Automaton::new(Toy { ask, limit, agreed: None, stubborn: false }, Timing::default());
+    let mut automaton =
+        Automaton::new(Toy { ask, limit, agreed: None, stubborn: false, judged: 0 }, Timing::default());
     automaton.open(now);
     automaton.lower_up(now);
     automaton
@@ -174,6 +178,21 @@ fn two_automata_open_and_terminate() {
     assert_eq!(signals, [Signal::Started, Signal::Up, Signal::Down, Signal::Finished(Finish::Terminated)],);
     let signals: Vec<_> = std::iter::from_fn(|| b.poll_signal()).collect();
     assert!(signals.contains(&Signal::TerminateRequested(b"enough".to_vec())));
+}
+
+/// Options of a request that is not answered do not count (RFC 1661 §4.1: in Closing and Stopping it is discarded).
+#[test]
+fn request_after_the_end_is_not_judged() {
+    let now = Instant::now();
+    let (mut a, mut b) = (toy(9, 5, now), toy(4, 6, now));
+    exchange(&mut a, &mut b, now);
+    let before = a.options().judged;
+    let request = Packet { code: code::CONFIGURE_REQUEST, id: 77, data: &[7, 3, 1] }.to_vec();
+    a.close(now, "enough");
+    assert_eq!(a.state(), State::Closing);
+    a.poll_output();
+    assert_eq!(a.handle_input(now, &request), Input::Done);
+    assert_eq!((a.options().judged, a.poll_output(), a.state()), (before, None, State::Closing));
 }
 
 #[test]
@@ -300,7 +319,8 @@ fn code_reject_is_cut_to_the_limit() {
 #[test]
 fn packets_without_a_lower_layer_are_dropped() {
     let now = Instant::now();
-    let mut a = Automaton::new(Toy { ask: 1, limit: 1, agreed: None, stubborn: false }, Timing::default());
+    let mut a =
+        Automaton::new(Toy { ask: 1, limit: 1, agreed: None, stubborn: false, judged: 0 }, Timing::default());
     assert_eq!(a.handle_input(now, &[1, 1, 0, 4]), Input::Dropped(PacketDrop::NotReady));
     a.lower_up(now);
     // Closed: everything is answered with Terminate-Ack.

@@ -110,6 +110,23 @@ fn rejected_packet_leaves_the_state_unchanged() {
     assert_eq!(opener.open(&mut seal(&mut sealer, 0)).unwrap(), plain(0));
 }
 
+/// The fuzz target that compares both ways of opening relies on it.
+#[test]
+fn state_is_all_that_decides_besides_the_keys() {
+    let (mut sealer, mut opener) = pair(Strength::Bits128, true);
+    let first = opener.state();
+    let (mut lost, mut next) = (seal(&mut sealer, 1), seal(&mut sealer, 2));
+    assert!(opener.open(&mut next).is_err());
+    let (expected, discarding, _) = opener.state();
+    assert_eq!((expected, discarding), (first.0, true), "a stateful stream waits for a reset");
+    lost.truncate(1);
+    assert!(opener.open(&mut lost).is_err());
+    let (mut sealer, mut opener) = pair(Strength::Bits128, false);
+    let first = opener.state();
+    assert!(opener.open(&mut seal(&mut sealer, 1)).is_ok());
+    assert_eq!(opener.state(), (first.0 + 1, false, 0));
+}
+
 #[test]
 fn stateless_mode_bridges_gaps_up_to_the_window() {
     for gap in [1, 2, 255, 256, 2048, 4095 - usize::from(LATE_WINDOW)] {

@@ -139,6 +139,8 @@ mod tests {
         assert_eq!(acknowledge(2..60, 100 * MS), 100);
         // 93.75 ms, and a deviation of 12.5 ms.
         assert_eq!(acknowledge(60..61, 50 * MS), 143);
+        // 88.28 ms, and a deviation of 9.375 + 10.9375 ms.
+        assert_eq!(acknowledge(61..62, 50 * MS), 169);
     }
 
     /// Sends for `length` as fast as the window permits, at most one packet in each `step`; the peer acknowledges each packet

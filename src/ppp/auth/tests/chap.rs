@@ -67,6 +67,17 @@ fn repeated_challenge_gets_the_same_response() {
     assert_ne!(answer(&other)[5..21], first[5..21]);
 }
 
+/// A response to it would be a digest of the password alone (RFC 1994 §4.1: a value of at least one octet).
+#[test]
+fn empty_challenge_is_not_answered() {
+    for protocol in [AuthProtocol::ChapMd5, AuthProtocol::MsChapV1, AuthProtocol::MsChapV2] {
+        let mut pair = Pair::new(protocol, "ann", "p", "p");
+        let empty = pair.client.handle_input(pair.now, CHAP, &[1, 9, 0, 8, 0, b'p', b'p', b'p']);
+        assert_eq!(empty, Err(AuthDrop::BadValue), "{protocol}");
+        assert_eq!(pair.client.poll_output(), None, "{protocol}");
+    }
+}
+
 #[test]
 fn unexpected_packets_are_dropped_with_a_reason() {
     let mut pair = Pair::new(AuthProtocol::MsChapV2, "ann", "p", "p");

@@ -84,6 +84,18 @@ fn mtu_is_the_smaller_of_path_limit_and_peer_mru() {
 }
 
 #[test]
+fn packets_and_their_bytes_are_counted() {
+    let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require)).up();
+    for (side, length) in [(Side::Client, 60), (Side::Client, 1000), (Side::Server, 300)] {
+        pair.send_ip(side, &ip(length, 1)).unwrap();
+    }
+    pair.run(Duration::from_millis(50));
+    let counters = pair.client.counters();
+    assert_eq!((counters.sent_packets, counters.sent_bytes), (2, 1060), "the IP packets, without headers");
+    assert_eq!((counters.received_packets, counters.received_bytes), (1, 300));
+}
+
+#[test]
 fn headers_are_compressed_and_read_in_every_form() {
     let mut pair = clear();
     pair.send_ip(Side::Client, &ip(20, 9)).unwrap();

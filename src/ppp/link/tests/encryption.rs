@@ -163,6 +163,23 @@ fn request_of_the_peer_brings_our_unanswered_one_again() {
 }
 
 #[test]
+fn keys_are_made_ahead_for_stateless_encryption_only() {
+    assert!(required().client.is_sealing_ahead());
+    // Of that pair the server alone sends statefully.
+    assert!(!stateful_pair().server.is_sealing_ahead());
+    assert!(!Pair::with_mppe(policy(Demand::Off), policy(Demand::Off)).up().client.is_sealing_ahead());
+}
+
+#[test]
+fn offers_of_the_peer_are_kept() {
+    let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require)).open();
+    assert_eq!(pair.client.offers(), (&[][..], None));
+    pair.run(Duration::from_secs(5));
+    let (auth, mppe) = pair.client.offers();
+    assert_eq!((auth, mppe.as_deref()), (&["MS-CHAPv2".to_owned()][..], Some("MPPE-40/MPPE-56/MPPE-128")));
+}
+
+#[test]
 fn clear_packets_are_refused_and_counted() {
     let mut pair = required();
     let mut clear = vec![0xFF, 0x03, 0x00, 0x21];
@@ -272,6 +289,24 @@ fn renegotiation_of_lcp_does_not_lead_to_clear_packets() {
     }
     pair.deliver(Side::Client, protocol_reject_of_ccp());
     pair.run(LONG);
+    assert_eq!(pair.client_down(), Some(&DownReason::EncryptionLost));
+    assert_eq!(pair.clear_frames(), 0);
+}
+
+/// What an attacker gains by a renegotiation is a lost link, not one that was never encrypted.
+#[test]
+fn encryption_that_does_not_come_back_after_a_renegotiation_is_lost() {
+    let mut pair = required();
+    pair.server.restart_lcp(pair.now);
+    while !matches!(pair.client_events.last(), Some(LinkEvent::Authenticated { .. })) {
+        pair.collect();
+        pair.run(Duration::from_millis(1));
+    }
+    pair.cut = [true, true];
+    for _ in 0..60 {
+        pair.run(Duration::from_secs(1));
+        pair.collect();
+    }
     assert_eq!(pair.client_down(), Some(&DownReason::EncryptionLost));
     assert_eq!(pair.clear_frames(), 0);
 }

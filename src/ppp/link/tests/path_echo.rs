@@ -39,6 +39,19 @@ fn path_echo_is_answered_under_its_own_identifier() {
     assert_eq!((counters.echoes_sent, counters.echoes_answered), (2, 2));
 }
 
+/// The answers may come in another order, or not at all, and each counts once.
+#[test]
+fn path_echo_is_found_among_others() {
+    let mut pair = pair().up();
+    let ids: Vec<u8> = (0..3).map(|_| pair.client.path_echo(None).unwrap().0).collect();
+    pair.client_events.clear();
+    for id in [ids[2], ids[2], ids[0]] {
+        pair.deliver(Side::Client, control_frame(protocol::LCP, &[code::ECHO_REPLY, id, 0, 8, 1, 2, 3, 4]));
+    }
+    pair.collect();
+    assert_eq!(pair.client_events, [LinkEvent::PathAnswered(ids[2]), LinkEvent::PathAnswered(ids[0])]);
+}
+
 #[test]
 fn path_discard_is_a_frame_without_an_answer() {
     let mut pair = pair().up();

@@ -33,6 +33,18 @@ fn call_refusal_carries_its_codes() {
 }
 
 #[test]
+fn second_call_reply_is_counted_and_ignored() {
+    let (mut client, now) = client_with_call();
+    for count in 1..=2 {
+        client.handle_input(now, &encoded(call_reply(7, 55)));
+        assert_eq!((events(&mut client), client.counters().unexpected), (Vec::new(), count));
+    }
+    // The call has the peer's first identifier.
+    client.handle_input(now, &encoded(disconnect(99)));
+    assert!(matches!(events(&mut client)[..], [ControlEvent::CallDown { call_id: 7, .. }]));
+}
+
+#[test]
 fn call_reply_with_result_zero_is_a_refusal() {
     let (mut client, now) = client(ControlConfig::client(Quirks::None));
     client.open_call(now, CallRequest::new(7)).unwrap();

@@ -21,6 +21,16 @@ fn in_order_packets_are_delivered_without_copying() {
 }
 
 #[test]
+fn expected_is_the_number_after_the_last_delivered_one() {
+    let mut receiver = Receiver::new(config());
+    assert_eq!(receiver.flow.expected(), 0);
+    receiver.arrive_all([1, 2, 4]);
+    assert_eq!(receiver.flow.expected(), 3, "4 waits for 3");
+    receiver.arrive(3).unwrap();
+    assert_eq!(receiver.flow.expected(), 5);
+}
+
+#[test]
 fn packets_in_order_are_known_beforehand() {
     let mut receiver = Receiver::running();
     let mut other = packet(4, 70);
