@@ -7,9 +7,10 @@ use std::path::Path;
 
 use self::exposition::{Family, Format, Kind};
 use super::{
+    counted,
     exit::{self, Code},
     output::{error, text},
-    put, status, status_table,
+    put, status,
 };
 use crate::supervisor::{Status, ipc::client};
 
@@ -169,7 +170,7 @@ fn of_links(statuses: &[(&str, &Status)]) -> Vec<Family> {
             let mut family = Family::new(family, Kind::Counter, unit, help);
             for (name, status) in statuses {
                 // What is not counted is absent, not 0.
-                let is_counted = !counter.starts_with("gre.") || status_table::counts_losses(status);
+                let is_counted = !counter.starts_with("gre.") || counted::has_losses(status);
                 if let Some(count) = status.counters.get(counter).filter(|_| is_counted) {
                     family.add(name, &[], *count);
                 }

@@ -13,6 +13,7 @@ mod capture;
 mod check;
 #[cfg(feature = "completions")]
 mod completions;
+mod counted;
 #[cfg(feature = "demo")]
 mod demo;
 #[cfg(feature = "doctor")]

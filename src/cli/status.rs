@@ -10,9 +10,10 @@ use std::{
 };
 
 use super::{
+    counted,
     exit::{self, Code},
     in_force,
-    output::{self, bytes, data, duration, error, line, many},
+    output::{self, data, duration, error, line},
     status_table::{self, Rates, Row},
     terminal,
 };
@@ -253,32 +254,18 @@ fn show(status: &Status) {
     if let Some(resolvers) = in_force::resolvers(status) {
         field("DNS", resolvers);
     }
-    let count = |name: &str| status.counters.get(name).copied().unwrap_or(0);
     if status.state == "up" {
-        let way = |packets, octets| format!("{}, {}", many(count(packets), "packet"), bytes(count(octets)));
-        if status_table::counts_traffic(status) {
-            field("received", way("ppp.received_packets", "ppp.received_bytes"));
-            field("sent", way("ppp.sent_packets", "ppp.sent_bytes"));
+        if let Some([received, sent]) = counted::traffic(status) {
+            field("received", received);
+            field("sent", sent);
         }
-        let is_counted = status_table::counts_losses(status);
-        let order = format!(
-            "{} lost, {} reordered, {} duplicate",
-            count("gre.rx_lost"),
-            count("gre.rx_repaired"),
-            count("gre.rx_duplicate")
-        );
-        field("in transit", if is_counted { order } else { "not counted by the kernel".to_owned() });
+        let order = counted::order(status, "").unwrap_or_else(|| "not counted by the kernel".to_owned());
+        field("in transit", order);
         if let Some(micros) = status.round_trip_micros {
             field("round trip", status_table::milliseconds(micros));
         }
     }
-    let drops: Vec<_> = status
-        .counters
-        .iter()
-        .filter_map(|(name, value)| Some((name.strip_prefix("drop.")?, *value)))
-        .filter(|(_, value)| *value > 0)
-        .map(|(reason, value)| format!("{reason} {value}"))
-        .collect();
+    let drops: Vec<_> = counted::drops(status).map(|(reason, count)| format!("{reason} {count}")).collect();
     if !drops.is_empty() {
         field("dropped", format!("{} (pptpctl(8), COUNTERS)", drops.join(", ")));
     }

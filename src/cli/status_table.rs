@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use super::counted;
 use crate::supervisor::{Status, local_time};
 
 /// Spaces between two columns.
@@ -111,7 +112,7 @@ impl Row {
         if status.state == "up" {
             set(Column::In, rates.map(|rates| short(rates.received)));
             set(Column::Out, rates.map(|rates| short(rates.sent)));
-            set(Column::Loss, loss(status));
+            set(Column::Loss, counted::loss(status));
             set(Column::RoundTrip, status.round_trip_micros.map(milliseconds));
         }
         row
@@ -162,28 +163,6 @@ fn time(at: u64, now: u64) -> Option<String> {
     let local = local_time::format(at)?;
     let range = if now.saturating_sub(at) < A_DAY { 11..16 } else { 5..10 };
     local.get(range).map(str::to_owned)
-}
-
-/// Returns whether losses, reordering and duplicates are counted: Linux's own data path does not, and the counters are
-/// those of the packets before it had the call.
-pub fn counts_losses(status: &Status) -> bool {
-    status.data_path.as_deref() != Some("kernel")
-}
-
-/// Returns whether packets and bytes are counted: not those that pppd or ppp carries, and not while the engine is silent.
-pub fn counts_traffic(status: &Status) -> bool {
-    status.counters.contains_key("ppp.received_bytes")
-}
-
-/// Returns the share of the server's packets that were lost.
-pub fn loss(status: &Status) -> Option<String> {
-    let counters = Some(&status.counters).filter(|_| counts_losses(status))?;
-    let (lost, received) = (*counters.get("gre.rx_lost")?, *counters.get("gre.rx_accepted")?);
-    let all = lost.checked_add(received).filter(|all| *all > 0)?;
-    let tenths = lost.saturating_mul(1000) / all;
-    // Any loss is at least 0.1 %.
-    let tenths = tenths.max(u64::from(lost > 0));
-    Some(format!("{}.{}%", tenths / 10, tenths % 10))
 }
 
 /// Returns a time in microseconds as milliseconds.
@@ -292,14 +271,5 @@ lab     down     -     -            -          -         -      -     -      -";
         let shown = [0, 999, 1000, 1024, 10_239, 10_240, 1_023_999, 1_024_000, u64::MAX].map(short);
         assert_eq!(shown, ["0", "999", "0.9K", "1.0K", "9.9K", "10K", "999K", "0.9M", "16383P"]);
         assert_eq!([0, 999, 1_000, 250_999].map(milliseconds), ["<1 ms", "<1 ms", "1 ms", "250 ms"]);
-        let of = |lost, received| {
-            let counters =
-                [("gre.rx_lost".to_owned(), lost), ("gre.rx_accepted".to_owned(), received)].into();
-            loss(&Status { counters, ..Status::default() })
-        };
-        assert_eq!(of(0, 0), None);
-        assert_eq!(of(1, 100_000).as_deref(), Some("0.1%"), "not nothing");
-        assert_eq!(of(1, 1).as_deref(), Some("50.0%"));
-        assert_eq!(loss(&Status { data_path: Some("kernel".into()), ..up(1, 1) }), None, "not counted");
     }
 }

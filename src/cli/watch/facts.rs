@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     cli::{
-        in_force,
-        output::{bytes, duration, many},
+        counted, in_force,
+        output::duration,
         status::{headline, recent_failure},
         status_table,
         wrap::broken,
@@ -67,32 +67,20 @@ pub(super) fn facts(status: &Status, canvas: Canvas, room: Room) -> Vec<Line> {
     if let Some(routes) = routes(status, columns, room) {
         all.push(("routes", Tone::Plain, routes));
     }
-    let count = |name: &str| status.counters.get(name).copied().unwrap_or(0);
     if status.state == "up" && !status.counters.is_empty() {
-        let way = |packets, octets| format!("{}, {}", many(count(packets), "packet"), bytes(count(octets)));
-        if status_table::counts_traffic(status) {
-            let received = way("ppp.received_packets", "ppp.received_bytes");
-            let sent = way("ppp.sent_packets", "ppp.sent_bytes");
+        if let Some([received, sent]) = counted::traffic(status) {
             all.push(("traffic", Tone::Plain, format!("received {received}; sent {sent}")));
         }
         let echo = status.round_trip_micros.map_or_else(
             || "not measured yet".to_owned(),
             |micros| format!("round trip {}", status_table::milliseconds(micros)),
         );
-        let (lost, late) = (count("gre.rx_lost"), count("gre.rx_repaired"));
-        let twice = count("gre.rx_duplicate");
-        let share = status_table::loss(status).map_or_else(String::new, |share| format!(" ({share})"));
-        let order = match status_table::counts_losses(status) {
-            true => format!("{lost} lost{share}, {late} reordered, {twice} duplicate"),
-            false => "losses are not counted by the kernel".to_owned(),
-        };
+        let share = counted::loss(status).map_or_else(String::new, |share| format!(" ({share})"));
+        let order = counted::order(status, &share)
+            .unwrap_or_else(|| "losses are not counted by the kernel".to_owned());
         all.push(("path", Tone::Plain, format!("{echo}; {order}")));
     }
-    let drops: Vec<_> = status
-        .counters
-        .iter()
-        .filter_map(|(name, count)| Some((name.strip_prefix("drop.")?, count)))
-        .filter(|(_, count)| **count > 0)
+    let drops: Vec<_> = counted::drops(status)
         .map(|(reason, count)| format!("{} {count}", reason.replace('_', " ")))
         .collect();
     if !drops.is_empty() {

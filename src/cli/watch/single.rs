@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{
     cli::{
+        counted,
         output::duration,
-        status_table::{self, Rates, counts_traffic},
+        status_table::{self, Rates},
         wrap::broken,
     },
     supervisor::Status,
@@ -134,7 +135,8 @@ fn ladder(status: &Status, width: usize) -> Vec<Line> {
 
 /// Returns whether graphs of that width would show something, or soon will.
 fn has_traffic(tunnel: &Tunnel, width: usize) -> bool {
-    let is_up = tunnel.answer.as_ref().is_ok_and(|status| status.state == "up" && counts_traffic(status));
+    let is_up =
+        tunnel.answer.as_ref().is_ok_and(|status| status.state == "up" && counted::has_traffic(status));
     is_up || tunnel.rates.iter().rev().take(width).any(|rates| rates.received > 0 || rates.sent > 0)
 }
 
