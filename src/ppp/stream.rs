@@ -95,3 +95,23 @@ impl PppStream {
         self.waiting.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_bytes_are_removed_once() {
+        let (mut stream, mut counters) = (PppStream::new(1500), PppCounters::default());
+        stream.push(5, &mut counters, |out| out.extend(b"first"));
+        stream.push(6, &mut counters, |out| out.extend(b"second"));
+        stream.written(3);
+        assert_eq!(stream.to_write(), b"stsecond");
+        stream.written(4);
+        assert_eq!(stream.to_write(), b"cond");
+        // More than there is.
+        stream.written(100);
+        assert_eq!((stream.to_write(), stream.buffered()), (&b""[..], 0));
+        assert_eq!(counters.to_ppp, 2);
+    }
+}

@@ -115,3 +115,25 @@ impl Drop for Ahead {
         self.keys.zeroize();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_are_taken_in_order_behind_the_keys_that_they_follow() {
+        let mut ahead = Ahead::new();
+        ahead.expect([100, 100, 100].into_iter());
+        let lengths = ahead.next_lengths().unwrap();
+        let mut keys = [[0; KEY]; LANES + 1];
+        for (key, first) in keys.iter_mut().zip(1..) {
+            key[0] = first;
+        }
+        let ciphers = [[7; KEY]; LANES];
+        ahead.make(keys, &ciphers, lengths);
+        assert_eq!(ahead.take(&keys[0]), Some((0, keys[1])));
+        assert_eq!(ahead.take(&keys[1]), Some((1, keys[2])));
+        assert_eq!(ahead.take(&[9; KEY]), None, "another key is present: it has jumped");
+        assert_eq!(ahead.take(&keys[2]), None, "what was made is of no use any more");
+    }
+}

@@ -190,6 +190,17 @@ fn clear_packets_are_refused_and_counted() {
 }
 
 #[test]
+fn clear_packets_are_refused_before_encryption_is_decided() {
+    let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require)).open();
+    while !pair.client_events.iter().any(|event| matches!(event, LinkEvent::Authenticated { .. })) {
+        pair.run(Duration::from_millis(1));
+    }
+    let clear = [&[0xFF, 0x03, 0x00, 0x21][..], &ip(60, 1)].concat();
+    pair.deliver(Side::Client, clear);
+    assert_eq!(pair.client.counters().dropped(LinkDrop::ClearRefused), 1);
+}
+
+#[test]
 fn end_of_ccp_ends_a_link_that_requires_mppe() {
     for frame in [
         ccp(code::TERMINATE_REQUEST, 77, b"no more"),

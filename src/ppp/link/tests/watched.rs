@@ -9,6 +9,7 @@ use crate::ppp::{
     link::{DownReason, LinkConfig, LinkEvent, Mppe},
     mppe::{Demand, Strength},
     watch::{Sender, Watch},
+    wire::{Packet, code, control_frame, protocol},
 };
 
 /// Feeds all sent frames to a `Watch`, and returns it with its events.
@@ -69,6 +70,36 @@ fn watch_reports_auth_failure_with_its_code() {
     });
     let failure = failure.unwrap_or_else(|| panic!("{events:?}"));
     assert_eq!((failure.protocol, failure.code), (AuthProtocol::MsChapV2, Some(691)));
+}
+
+/// A direction that is negotiated again has no encryption until it is acknowledged.
+#[test]
+fn watch_forgets_the_encryption_of_a_direction_that_is_negotiated_again() {
+    let mut client = limited(client_config());
+    client.mppe = policy(Demand::Require);
+    let pair = Pair::new(client, LinkConfig { mppe: policy(Demand::Require), ..server_config() }).up();
+    let is_ccp = |frame: &[u8]| frame.windows(2).take(3).any(|two| two == [0x80, 0xfd]);
+    let reported = |again: bool| {
+        let mut watch = Watch::new(1400);
+        let mut acknowledged = 0;
+        for (side, frame) in &pair.tap {
+            let from = if *side == Side::Client { Sender::Daemon } else { Sender::Peer };
+            // The code follows address, control and protocol.
+            let is_ack = is_ccp(frame) && frame.get(4) == Some(&code::CONFIGURE_ACK);
+            acknowledged += u32::from(is_ack);
+            if again && is_ack && acknowledged == 2 {
+                let other = if from == Sender::Daemon { Sender::Peer } else { Sender::Daemon };
+                // The direction that was acknowledged first.
+                let request = Packet { code: code::CONFIGURE_REQUEST, id: 99, data: &[] }.to_vec();
+                watch.frame(from, &control_frame(protocol::CCP, &request));
+                watch.frame(other, &control_frame(protocol::CCP, &request));
+            }
+            watch.frame(from, frame);
+        }
+        std::iter::from_fn(|| watch.poll_event()).any(|event| matches!(event, LinkEvent::Encryption(Some(_))))
+    };
+    assert!(reported(false));
+    assert!(!reported(true));
 }
 
 #[test]

@@ -15,6 +15,18 @@ fn single_packet_is_acknowledged_after_500_ms() {
 }
 
 #[test]
+fn packets_may_be_sent_while_the_window_of_the_peer_has_room() {
+    assert!(Receiver::new(config()).flow.may_send(), "no window is obeyed");
+    let mut receiver = Receiver::new(FlowConfig { peer_window: Some(2), ..config() });
+    let mut out = [0; MAX_HEADER];
+    for _ in 0..2 {
+        assert!(receiver.flow.may_send());
+        receiver.flow.header(receiver.now, 4, &mut out).unwrap();
+    }
+    assert!(!receiver.flow.may_send());
+}
+
+#[test]
 fn window_of_three_acknowledges_two_packets_at_once() {
     let mut receiver = Receiver::running();
     receiver.arrive(2).unwrap();
