@@ -200,6 +200,26 @@ fn clear_packets_are_refused_before_encryption_is_decided() {
     assert_eq!(pair.client.counters().dropped(LinkDrop::ClearRefused), 1);
 }
 
+/// A server that skips CCP has decided; where encryption is required, only its request is a reason to begin.
+#[test]
+fn address_packets_begin_the_negotiation_of_addresses_unless_encryption_is_required() {
+    for (demand, begins) in [(Demand::Require, false), (Demand::Allow, true)] {
+        let mut pair = Pair::with_mppe(policy(demand), policy(Demand::Require)).open();
+        while !pair.client_events.iter().any(|event| matches!(event, LinkEvent::Authenticated { .. })) {
+            pair.run(Duration::from_millis(1));
+            pair.lose(Side::Server, protocol::CCP);
+            pair.lose(Side::Server, protocol::IPCP);
+        }
+        pair.cut = [true, true];
+        let stray = Packet { code: code::TERMINATE_ACK, id: 1, data: &[] }.to_vec();
+        pair.deliver(Side::Client, control_frame(protocol::IPCP, &stray));
+        pair.collect();
+        let is_ipcp = |frame: &[u8]| frame.get(2..4) == Some(&protocol::IPCP.to_be_bytes()[..]);
+        let sent = pair.tap.iter().any(|(from, frame)| *from == Side::Client && is_ipcp(frame));
+        assert_eq!(sent, begins, "{demand:?}");
+    }
+}
+
 #[test]
 fn end_of_ccp_ends_a_link_that_requires_mppe() {
     for frame in [

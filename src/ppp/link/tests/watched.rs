@@ -123,6 +123,15 @@ fn watch_reports_renegotiation_and_second_up() {
     let count = |wanted: fn(&LinkEvent) -> bool| events.iter().filter(|event| wanted(event)).count();
     assert_eq!(count(|event| matches!(event, LinkEvent::Renegotiating)), 1, "{events:?}");
     assert_eq!(count(|event| matches!(event, LinkEvent::Up(_))), 2, "{events:?}");
+    let kinds: Vec<bool> = events
+        .iter()
+        .filter_map(|event| match event {
+            LinkEvent::LcpUp { .. } => Some(true),
+            LinkEvent::Renegotiating => Some(false),
+            _ => None,
+        })
+        .collect();
+    assert!(kinds.starts_with(&[true, false, true]), "{events:?}");
 }
 
 #[test]
