@@ -35,6 +35,27 @@ fn graceful_shutdown_is_acknowledged_at_once() {
     assert_eq!(pair.server_down(), Some(&DownReason::PeerTerminated("User request".to_owned())));
 }
 
+/// Any host can forge a Terminate-Request: what it says of encryption counts only while that is negotiated.
+#[test]
+fn words_on_encryption_are_no_refusal_before_and_after_its_negotiation() {
+    let words = b"MPPE required but not possible";
+    let ended = |ready: fn(&Pair) -> bool| {
+        let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require)).open();
+        while !ready(&pair) {
+            pair.run(Duration::from_millis(1));
+        }
+        pair.deliver(Side::Client, lcp(code::TERMINATE_REQUEST, 77, words));
+        pair.collect();
+        pair.client_down().cloned()
+    };
+    let authenticates = |pair: &Pair| pair.client.phase() == Phase::Authenticate;
+    let negotiates = |pair: &Pair| pair.client.phase() == Phase::Network;
+    let is_up = |pair: &Pair| pair.client_up().is_some();
+    assert!(matches!(ended(authenticates), Some(DownReason::PeerTerminated(_))));
+    assert!(matches!(ended(negotiates), Some(DownReason::EncryptionRefused(_))));
+    assert!(matches!(ended(is_up), Some(DownReason::PeerTerminated(_))));
+}
+
 #[test]
 fn graceful_shutdown_is_bounded_by_the_limit() {
     let mut pair = both().up();
