@@ -16,6 +16,10 @@
 //! * The null forwarder moves packets between a tun device and a raw GRE socket with the same code as `pptpctl`
 //!   ([`PacketIo`](pptpctl::testing::net::packets::PacketIo), [`Batch`](pptpctl::testing::os::batch::Batch)), with
 //!   20 bytes in front of each packet, and nothing else: the limit of these system calls.
+//! * `null-ring` and `null-frames`, which run only if `--paths` names them, are null forwarders that receive from a packet
+//!   socket with a ring in place of the raw socket: whole blocks (TPACKET_V3, a block that is not full after a
+//!   millisecond), or packet by packet (TPACKET_V2). They send as `null` does, on a raw socket whose filter drops all
+//!   that it would receive: the packet socket gets copies, and the IP stack has to find a receiver for the originals.
 //! * `veth` is the pair itself, without a tunnel.
 //! * A cell is TCP with one or four streams, up (from the client), down, or both at once; or UDP in packets of
 //!   1400 or 64 bytes, of which 256 are kept in transit.
@@ -41,6 +45,7 @@ mod isolated;
 mod load;
 mod null;
 mod others;
+mod packet_ring;
 #[path = "../shared/picture.rs"]
 mod picture;
 #[path = "../shared/spread.rs"]
@@ -76,8 +81,10 @@ fn main() {
     let wanted: Option<Vec<&str>> = after("--paths").map(|names| names.split(',').collect());
 
     let own = std::env::current_exe().unwrap();
-    let world =
-        World::new(program.as_ref(), &own, &|name| wanted.as_ref().is_none_or(|names| names.contains(&name)));
+    let world = World::new(program.as_ref(), &own, &|name| match &wanted {
+        Some(names) => names.contains(&name),
+        None => null::ALL.iter().all(|forwarder| forwarder.name != name || forwarder.by_default),
+    });
     println!("{}\nload {}", world.versions.join("\n"), picture::load());
     let mut groups = Vec::new();
     for cell in Cell::all().into_iter().filter(|cell| cell.to_string().contains(only)) {
