@@ -16,10 +16,11 @@
 //! * The null forwarder moves packets between a tun device and a raw GRE socket with the same code as `pptpctl`
 //!   ([`PacketIo`](pptpctl::testing::net::packets::PacketIo), [`Batch`](pptpctl::testing::os::batch::Batch)), with
 //!   20 bytes in front of each packet, and nothing else: the limit of these system calls.
-//! * `null-ring` and `null-frames`, which run only if `--paths` names them, are null forwarders that receive from a packet
-//!   socket with a ring in place of the raw socket: whole blocks (TPACKET_V3, a block that is not full after a
-//!   millisecond), or packet by packet (TPACKET_V2). They send as `null` does, on a raw socket whose filter drops all
-//!   that it would receive: the packet socket gets copies, and the IP stack has to find a receiver for the originals.
+//! * Null forwarders that run only if `--paths` names them receive in other ways, and send as `null` does. `null-ring` and
+//!   `null-frames` have a packet socket with a ring, in whole blocks (TPACKET_V3, a block that is not full after a
+//!   millisecond) or packet by packet (TPACKET_V2). The packet socket gets copies, and the IP stack has to find a
+//!   receiver for the originals: the raw socket that sends, whose filter drops them. `null-uring` receives
+//!   from the raw socket through io_uring(7), with one request for any number of packets (x86_64 and 64-bit ARM).
 //! * `veth` is the pair itself, without a tunnel.
 //! * A cell is TCP with one or four streams, up (from the client), down, or both at once; or UDP in packets of
 //!   1400 or 64 bytes, of which 256 are kept in transit.
@@ -52,6 +53,8 @@ mod picture;
 mod spread;
 mod table;
 mod tunnels;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod uring;
 
 use load::{Cell, Sample};
 use tunnels::World;

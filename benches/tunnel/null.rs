@@ -20,6 +20,8 @@ use pptpctl::testing::{
 };
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::uring::Uring;
 use crate::{
     far_end::{far_namespace, ip},
     packet_ring::{PacketRing, Unit},
@@ -38,7 +40,7 @@ pub struct Forwarder {
     /// Whether it runs unless `--paths` names it.
     pub by_default: bool,
     /// Number of its tun device.
-    pub unit: u32,
+    pub unit: u8,
     /// In place of the call id, so that no other tunnel takes the packets.
     key: u8,
     receive: Receive,
@@ -51,26 +53,23 @@ enum Receive {
     Raw,
     /// From a ring of a packet socket.
     Ring(Unit),
+    /// From the raw socket, through io_uring(7).
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    Uring,
 }
 
 /// All of them.
-pub const ALL: [Forwarder; 3] = [
+pub const ALL: &[Forwarder] = &[
     Forwarder { name: "null", by_default: true, unit: 77, key: 0xee, receive: Receive::Raw },
-    Forwarder {
-        name: "null-ring",
-        by_default: false,
-        unit: 76,
-        key: 0xed,
-        receive: Receive::Ring(Unit::Block),
-    },
-    Forwarder {
-        name: "null-frames",
-        by_default: false,
-        unit: 75,
-        key: 0xec,
-        receive: Receive::Ring(Unit::Frame),
-    },
+    experiment("null-ring", 76, Receive::Ring(Unit::Block)),
+    experiment("null-frames", 75, Receive::Ring(Unit::Frame)),
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    experiment("null-uring", 74, Receive::Uring),
 ];
+
+const fn experiment(name: &'static str, unit: u8, receive: Receive) -> Forwarder {
+    Forwarder { name, by_default: false, unit, key: 0xa0 + unit, receive }
+}
 
 impl Forwarder {
     /// Returns the addresses of its devices: the near end's, and the far end's.
@@ -91,7 +90,7 @@ pub fn run(name: &str, end: &str) {
     if far {
         setns(File::open(far_namespace()).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
     }
-    let device = tun::open(Some(forwarder.unit)).unwrap();
+    let device = tun::open(Some(u32::from(forwarder.unit))).unwrap();
     let [near_address, far_address] = forwarder.addresses();
     let (own, peer) = if far { (far_address, near_address) } else { (near_address, far_address) };
     ip(&format!("addr add {own} peer {peer} dev {}", device.name));
@@ -108,13 +107,25 @@ pub fn run(name: &str, end: &str) {
             let incoming = PacketRing::new(index_of(own), peer, key, unit).unwrap();
             forward(&device, &gre, forwarder.key, incoming);
         }
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+        Receive::Uring => {
+            let incoming = Uring::new(gre.as_fd(), device.fd.as_fd()).unwrap();
+            forward(&device, &gre, forwarder.key, incoming);
+        }
     }
 }
 
 /// The packets of the other end.
-trait Incoming: AsFd {
+trait Incoming {
+    /// Waits until there is something to read from the device or here, and returns which.
+    fn wait(&mut self, device: BorrowedFd<'_>) -> [bool; 2];
+
     /// Passes waiting packets to `each`, with their IP header; about [`BATCH`] at most.
     fn receive(&mut self, each: impl FnMut(&mut [u8]));
+}
+
+fn poll(device: BorrowedFd<'_>, incoming: BorrowedFd<'_>) -> [bool; 2] {
+    wait::until([device, incoming].map(|fd| Some((fd, Interest::Readable))), None).unwrap()
 }
 
 struct RawSocket<'a> {
@@ -122,13 +133,11 @@ struct RawSocket<'a> {
     batch: Batch,
 }
 
-impl AsFd for RawSocket<'_> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket
-    }
-}
-
 impl Incoming for RawSocket<'_> {
+    fn wait(&mut self, device: BorrowedFd<'_>) -> [bool; 2] {
+        poll(device, self.socket)
+    }
+
     fn receive(&mut self, each: impl FnMut(&mut [u8])) {
         if self.batch.receive(self.socket).is_ok() {
             self.batch.datagrams().for_each(each);
@@ -137,8 +146,23 @@ impl Incoming for RawSocket<'_> {
 }
 
 impl Incoming for PacketRing {
+    fn wait(&mut self, device: BorrowedFd<'_>) -> [bool; 2] {
+        poll(device, self.as_fd())
+    }
+
     fn receive(&mut self, each: impl FnMut(&mut [u8])) {
         PacketRing::receive(self, BATCH, each);
+    }
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+impl Incoming for Uring {
+    fn wait(&mut self, _device: BorrowedFd<'_>) -> [bool; 2] {
+        [Uring::wait(self).unwrap(), true]
+    }
+
+    fn receive(&mut self, each: impl FnMut(&mut [u8])) {
+        Uring::receive(self, each);
     }
 }
 
@@ -146,11 +170,7 @@ fn forward(device: &tun::Tun, gre: &OwnedFd, key: u8, mut incoming: impl Incomin
     let mut packets = PacketIo::new(&device.fd);
     let mut outgoing = Batch::new(BATCH, 2048);
     loop {
-        let [from_tun, from_gre] = wait::until(
-            [Some((device.fd.as_fd(), Interest::Readable)), Some((incoming.as_fd(), Interest::Readable))],
-            None,
-        )
-        .unwrap();
+        let [from_tun, from_gre] = incoming.wait(device.fd.as_fd());
         if from_gre {
             incoming.receive(|datagram| {
                 if let Some(packet) =
@@ -185,21 +205,20 @@ fn socket(own: Ipv4Addr, peer: Ipv4Addr, forwarder: &Forwarder) -> OwnedFd {
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(47))).unwrap();
     socket.set_nonblocking(true).unwrap();
     let nothing = SockFilter::new(0x06, 0, 0, 0);
-    let filter = match forwarder.receive {
-        Receive::Raw => {
-            transport::set_receive_buffer(&socket);
-            // Only packets of the other end: the half word at offset 6 behind the IP header.
-            &[
-                SockFilter::new(0xb1, 0, 0, 0),
-                SockFilter::new(0x48, 0, 0, 6),
-                SockFilter::new(0x15, 0, 1, u32::from(u16::from_be_bytes([forwarder.key; 2]))),
-                SockFilter::new(0x06, 0, 0, u32::MAX),
-                nothing,
-            ][..]
-        }
+    let filter = if let Receive::Ring(_) = forwarder.receive {
         // It sends only. What the ring has copied reaches it too, and is dropped; without it the kernel would answer each
         // packet with ICMP "protocol unreachable".
-        Receive::Ring(_) => &[nothing],
+        &[nothing][..]
+    } else {
+        transport::set_receive_buffer(&socket);
+        // Only packets of the other end: the half word at offset 6 behind the IP header.
+        &[
+            SockFilter::new(0xb1, 0, 0, 0),
+            SockFilter::new(0x48, 0, 0, 6),
+            SockFilter::new(0x15, 0, 1, u32::from(u16::from_be_bytes([forwarder.key; 2]))),
+            SockFilter::new(0x06, 0, 0, u32::MAX),
+            nothing,
+        ]
     };
     socket.attach_filter(filter).unwrap();
     socket.bind(&SocketAddrV4::new(own, 0).into()).unwrap();
