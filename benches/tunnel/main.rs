@@ -16,6 +16,11 @@
 //! * The null forwarder moves packets between a tun device and a raw GRE socket with the same code as `pptpctl`
 //!   ([`PacketIo`](pptpctl::testing::net::packets::PacketIo), [`Batch`](pptpctl::testing::os::batch::Batch)), with
 //!   20 bytes in front of each packet, and nothing else: the limit of these system calls.
+//! * Null forwarders that run only if `--paths` names them receive in other ways, and send as `null` does. `null-ring` and
+//!   `null-frames` have a packet socket with a ring, in whole blocks (TPACKET_V3, a block that is not full after a
+//!   millisecond) or packet by packet (TPACKET_V2). The packet socket gets copies, and the IP stack has to find a
+//!   receiver for the originals: the raw socket that sends, whose filter drops them. `null-uring` receives
+//!   from the raw socket through io_uring(7), with one request for any number of packets (x86_64 and 64-bit ARM).
 //! * `veth` is the pair itself, without a tunnel.
 //! * A cell is TCP with one or four streams, up (from the client), down, or both at once; or UDP in packets of
 //!   1400 or 64 bytes, of which 256 are kept in transit.
@@ -41,12 +46,15 @@ mod isolated;
 mod load;
 mod null;
 mod others;
+mod packet_ring;
 #[path = "../shared/picture.rs"]
 mod picture;
 #[path = "../shared/spread.rs"]
 mod spread;
 mod table;
 mod tunnels;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod uring;
 
 use load::{Cell, Sample};
 use tunnels::World;
@@ -76,8 +84,10 @@ fn main() {
     let wanted: Option<Vec<&str>> = after("--paths").map(|names| names.split(',').collect());
 
     let own = std::env::current_exe().unwrap();
-    let world =
-        World::new(program.as_ref(), &own, &|name| wanted.as_ref().is_none_or(|names| names.contains(&name)));
+    let world = World::new(program.as_ref(), &own, &|name| match &wanted {
+        Some(names) => names.contains(&name),
+        None => null::ALL.iter().all(|forwarder| forwarder.name != name || forwarder.by_default),
+    });
     println!("{}\nload {}", world.versions.join("\n"), picture::load());
     let mut groups = Vec::new();
     for cell in Cell::all().into_iter().filter(|cell| cell.to_string().contains(only)) {

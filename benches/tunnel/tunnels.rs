@@ -55,16 +55,16 @@ impl World {
             let device = CLIENT_DEVICE.to_owned();
             tunnels.push(Tunnel { name: "veth", device, far: FAR, processes: Vec::new() });
         }
-        if wanted("null") {
-            for (end, addresses) in
-                [("far", "10.80.0.1 peer 10.80.0.2"), ("near", "10.80.0.2 peer 10.80.0.1")]
-            {
-                children.push(Running(Command::new(own).args([null::ROLE, end, addresses]).spawn().unwrap()));
+        for forwarder in null::ALL.iter().filter(|forwarder| wanted(forwarder.name)) {
+            for end in ["far", "near"] {
+                let child = Command::new(own).args(forwarder.arguments(end)).spawn().unwrap();
+                children.push(Running(child));
             }
-            let device = format!("tun{}", null::UNIT);
+            let device = format!("tun{}", forwarder.unit);
             wait_for(&device, &device);
-            let processes = processes(null::ROLE);
-            tunnels.push(Tunnel { name: "null", device, far: Ipv4Addr::new(10, 80, 0, 1), processes });
+            let processes = processes(&forwarder.arguments("").join(" "));
+            let [_, far] = forwarder.addresses();
+            tunnels.push(Tunnel { name: forwarder.name, device, far, processes });
         }
         write_profiles();
         for (name, unit) in [("clear", 10), ("mppe", 11)] {
