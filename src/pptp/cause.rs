@@ -156,6 +156,21 @@ mod tests {
     }
 
     #[test]
+    fn results_of_rfc_2637_have_words_of_their_own() {
+        let known = |words: fn(u8) -> String, results: std::ops::RangeInclusive<u8>| {
+            let all: Vec<String> = results.map(words).collect();
+            assert!(all.iter().all(|words| !words.contains("unknown")), "{all:?}");
+            all.len()
+        };
+        let counts = [
+            known(|result| start_refusal_words(result, 0), 2..=5),
+            known(|result| call_refusal_words(result, 0, 0), 1..=7),
+            known(|result| disconnect_words(result, 0, 0), 1..=4),
+        ];
+        assert_eq!(counts, [4, 7, 4]);
+    }
+
+    #[test]
     fn every_code_has_a_description() {
         for code in 0..=u8::MAX {
             assert!(!start_refusal_words(code, code).is_empty());

@@ -214,6 +214,14 @@ impl LinkCounters {
 mod tests {
     use super::*;
 
+    /// They count as `ignored`, not as dropped packets.
+    #[test]
+    fn drops_that_cost_no_packet_are_harmless() {
+        let harmless: Vec<&str> =
+            LinkDrop::all().filter(|reason| reason.is_harmless()).map(LinkDrop::label).collect();
+        assert_eq!(harmless, ["unmatched_reply", "before_encryption"]);
+    }
+
     #[test]
     fn drop_reasons_have_unique_index_and_label() {
         let all: Vec<_> = LinkDrop::all().collect();

@@ -195,6 +195,18 @@ mod tests {
     }
 
     #[test]
+    fn windows_errors_in_use_have_words() {
+        let of = |code: u32| {
+            let head = [0x0D, 0x43, 0x12, 0x33, 0x00, 0x3C, 0xCD, 0x74];
+            termination_words(&[&head[..], &code.to_be_bytes()].concat())
+        };
+        assert_eq!(of(718), ("error 718: no answer in time".to_owned(), false));
+        assert_eq!(of(691), ("error 691: wrong user name or password".to_owned(), false));
+        assert_eq!(of(741).0, of(742).0.replace("742", "741"));
+        assert_eq!(of(629), ("error 629".to_owned(), false));
+    }
+
+    #[test]
     fn termination_text_is_made_printable() {
         assert!(termination_words(b"MPPE required but peer negotiation failed").1);
         assert_eq!(termination_words(b"bye\x1b[31m"), ("bye [31m".to_owned(), false));
