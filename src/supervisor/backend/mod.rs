@@ -7,7 +7,7 @@ pub mod exits;
 pub mod ppp;
 pub mod pppd;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "pppd"))]
 mod tests;
 
 use super::engine_spec;
