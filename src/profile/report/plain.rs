@@ -105,7 +105,7 @@ mod tests {
         let profiles = Profiles::from_text(Path::new("p.toml"), text, true);
         let drawn: Vec<_> =
             profiles.report().errors.iter().map(|finding| draw(finding, Style::Plain)).collect();
-        assert!(drawn.concat().contains("3 | pasword = (not shown: may hold a password)"), "{drawn:?}");
+        assert!(drawn.concat().contains("3 | pasword (not shown: may hold a password)"), "{drawn:?}");
         assert!(!drawn.concat().contains("Xy7"), "{drawn:?}");
     }
 
