@@ -1,4 +1,4 @@
-//! The picture of a finding in a build without annotate-snippets, which is as large as all of the TOML parser: the same
+//! The picture of a finding in a build without annotate-snippets, which is larger than the TOML parser: the same
 //! text as its plain one, but that two marks in one line are drawn one below the other, and lines are never cut.
 
 use std::{fmt::Write as _, ops::Range};
