@@ -7,7 +7,8 @@ pub mod exits;
 pub mod ppp;
 pub mod pppd;
 
-#[cfg(all(test, feature = "pppd"))]
+#[cfg(feature = "pppd")]
+#[cfg(test)]
 mod tests;
 
 use super::engine_spec;
