@@ -109,11 +109,6 @@ mod tests {
             "  - is the name right? server\n    = a.example",
         );
         wrapped(
-            "\u{1b}[32m✓\u{1b}[0m lcp             MRU 1400, MS-CHAPv2 (7 ms)",
-            40,
-            "\u{1b}[32m✓\u{1b}[0m lcp             MRU 1400, MS-CHAPv2 (7\n                  ms)",
-        );
-        wrapped(
             "   = help: write it as 'a' or as 'b'",
             35,
             "   = help: write it as 'a' or as\n           'b'",
@@ -122,6 +117,17 @@ mod tests {
             "# a remark on the whole plan of this host",
             25,
             "# a remark on the whole\n#   plan of this host",
+        );
+    }
+
+    /// Without that feature the mark counts as two columns.
+    #[cfg(feature = "fuller-help")]
+    #[test]
+    fn colours_and_marks_have_their_width() {
+        wrapped(
+            "\u{1b}[32m✓\u{1b}[0m lcp             MRU 1400, MS-CHAPv2 (7 ms)",
+            40,
+            "\u{1b}[32m✓\u{1b}[0m lcp             MRU 1400, MS-CHAPv2 (7\n                  ms)",
         );
     }
 

@@ -78,6 +78,7 @@ mod tests {
             ("data-path = \"userland\"\nmppe = \"off\"", Some("data-path")),
             ("mppe = \"off\"\nlink.netns = \"inner\"", Some("link.netns")),
             ("mppe = \"off\"\npeer-routes = true", Some("peer-routes")),
+            #[cfg(feature = "pppd")]
             ("mppe = \"off\"\nppp.backend = \"pppd\"", Some("ppp.backend")),
         ] {
             let reason = DataPath::userland_reason(&profile(lines), Platform::Linux);

@@ -1,9 +1,12 @@
 //! Errors and warnings about the profiles, and their text: a sentence, the source line with a caret, advice.
 //! Findings contain only text that [`Source::excerpt`](super::source::Source) returned.
 
-use std::fmt;
+#[cfg(feature = "fuller-help")]
+mod drawing;
+#[cfg(any(test, not(feature = "fuller-help")))]
+mod plain;
 
-use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet, renderer::DecorStyle};
+use std::fmt;
 
 pub use super::source::Excerpt;
 use super::{
@@ -103,40 +106,16 @@ impl Finding {
     /// Returns the finding as text, without a newline at the end.
     #[must_use]
     pub fn render(&self, style: Style) -> String {
-        let level = match self.severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
-        };
-        let title = level.primary_title(one_line(&self.title));
-        let mut group = Group::with_title(title);
-        let same_line = |(at, _): &&(Excerpt, String)| {
-            self.at.as_ref().is_some_and(|first| (&first.file, first.line) == (&at.file, at.line))
-        };
-        let beside = self.also.as_ref().filter(same_line);
-        if let Some(at) = &self.at {
-            let mut snippet = snippet(at).annotation(annotation(at, &self.label, AnnotationKind::Primary));
-            if let Some((at, label)) = beside {
-                snippet = snippet.annotation(annotation(at, label, AnnotationKind::Context));
-            }
-            group = group.element(snippet);
-        }
-        if let (Some((at, label)), None) = (&self.also, beside) {
-            group = group.element(snippet(at).annotation(annotation(at, label, AnnotationKind::Primary)));
-        }
-        for line in &self.help {
-            group = group.element(Level::HELP.message(one_line(line)));
-        }
-        let renderer = match style {
-            Style::Plain | Style::Terminal { is_colour: false, columns: None } => Renderer::plain(),
-            Style::Terminal { is_colour: true, columns: None } => Renderer::styled(),
-            Style::Terminal { is_colour: false, columns: Some(columns) } => {
-                Renderer::plain().term_width(columns)
-            }
-            Style::Terminal { is_colour: true, columns: Some(columns) } => {
-                Renderer::styled().term_width(columns)
-            }
-        };
-        renderer.decor_style(DecorStyle::Ascii).render(&[group])
+        #[cfg(feature = "fuller-help")]
+        return drawing::draw(self, style);
+        #[cfg(not(feature = "fuller-help"))]
+        return plain::draw(self, style);
+    }
+
+    /// Returns the other source line, if it is the same as the first.
+    fn beside(&self) -> Option<&(Excerpt, String)> {
+        let first = self.at.as_ref()?;
+        self.also.as_ref().filter(|(at, _)| (&first.file, first.line) == (&at.file, at.line))
     }
 }
 
@@ -199,15 +178,6 @@ impl Draft {
             help: self.help,
         }
     }
-}
-
-fn snippet(at: &Excerpt) -> Snippet<'_, Annotation<'_>> {
-    Snippet::source(at.shown.as_str()).line_start(at.line).path(one_line(&at.file.display().to_string()))
-}
-
-fn annotation<'a>(at: &Excerpt, label: &'a str, kind: AnnotationKind) -> Annotation<'a> {
-    let annotation = kind.span(at.mark.clone());
-    if label.is_empty() { annotation } else { annotation.label(one_line(label)) }
 }
 
 /// Replaces control characters, which file and profile names may contain.

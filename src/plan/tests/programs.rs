@@ -90,6 +90,7 @@ fn hook_gets_the_resolvers_in_use() {
     assert_eq!(of(&profile, &named).0.as_deref(), Some("198.51.100.53"));
 }
 
+#[cfg(feature = "pppd")]
 #[test]
 fn dry_run_with_pppd() {
     let mut profile = client(DefaultRoute::Halves);
@@ -115,6 +116,7 @@ fn dry_run_with_pppd() {
 }
 
 /// pppd and ppp add a route to the peer's address; if that is the server's, the tunnel would lead into itself.
+#[cfg(feature = "pppd")]
 #[test]
 fn external_ppp_always_has_a_host_route_to_the_server() {
     for (backend, platform, device) in

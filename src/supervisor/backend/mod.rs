@@ -7,6 +7,7 @@ pub mod exits;
 pub mod ppp;
 pub mod pppd;
 
+#[cfg(feature = "pppd")]
 #[cfg(test)]
 mod tests;
 

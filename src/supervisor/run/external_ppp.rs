@@ -50,8 +50,20 @@ const MAX_LOG_READ: usize = 64 * 1024;
 /// A link that is up, with the device of the external PPP.
 pub(in crate::supervisor) type Found = Option<(LinkUp, Option<String>)>;
 
+/// In a build without external PPP it has no value, so that an [`External`] has none either and the compiler leaves out its code.
+#[cfg(feature = "pppd")]
+struct InBuild;
+#[cfg(not(feature = "pppd"))]
+enum InBuild {}
+
+#[cfg(feature = "pppd")]
+const IN_BUILD: Option<InBuild> = Some(InBuild);
+#[cfg(not(feature = "pppd"))]
+const IN_BUILD: Option<InBuild> = None;
+
 /// The external PPP of one attempt. Dropping it ends the daemon.
 pub(super) struct External {
+    _in_build: InBuild,
     which: Daemon,
     /// The daemon's end of the pty, kept open until the daemon has exited: the engine's end hangs up with the
     /// last holder.
@@ -79,6 +91,8 @@ struct Running {
 impl External {
     /// Checks this host before anything is sent, and opens a pty; returns it with the engine's end.
     pub fn prepare(which: Daemon, profile: Rc<Profile>, limit: u16) -> Result<(Self, OwnedFd), Failure> {
+        // `Daemon::of` returns none in a build without them.
+        let Some(in_build) = IN_BUILD else { return Err(super::internal("a build without external PPP")) };
         check_daemon(which)?;
         // ppp(8) opens a tun device that exists; if another process has it, ppp(8) says so.
         let unit = profile.unit.filter(|_| which == Daemon::Pppd);
@@ -95,6 +109,7 @@ impl External {
             .and_then(|pty| wait::set_nonblocking(pty.master.as_fd()).map(|()| pty))
             .map_err(|error| super::internal(&format!("pty: {error}")))?;
         let external = Self {
+            _in_build: in_build,
             which,
             pty: pty.slave,
             name: pty.name,
