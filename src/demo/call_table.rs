@@ -5,8 +5,8 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-/// Most calls at a time.
-pub const MAX_CALLS: usize = 64;
+/// Most calls at a time: those of the benchmark of many tunnels, and a bound of the memory.
+pub const MAX_CALLS: usize = 1024;
 
 /// Identifies a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
