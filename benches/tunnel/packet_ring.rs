@@ -2,7 +2,7 @@
 //! Documentation/networking/packet_mmap.rst): the kernel copies them to memory that it shares with this process, and no
 //! system call is needed as long as more of them are there.
 //!
-//! The IP stack processes them still, as the socket gets a copy. Whoever uses this therefore needs a raw socket, or the kernel
+//! The IP stack processes them still, as the socket gets a copy. Hence the caller needs a raw socket, or the kernel
 //! answers each with ICMP "protocol unreachable".
 #![expect(unsafe_code, reason = "neither nix nor socket2 has the rings of packet sockets")]
 

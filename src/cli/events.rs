@@ -17,12 +17,24 @@ use crate::{
     profile::ProfileName,
     supervisor::{
         ClientError,
-        ipc::{client, events::Event, subscription::Subscription},
+        ipc::{
+            client,
+            events::{Event, EventLine},
+            subscription::Subscription,
+        },
     },
 };
 
 /// Time between two searches for tunnels that have come up, without a name.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Prints an event that has just occurred.
+pub fn print(name: &str, event: Event) {
+    match serde_json::to_string(&EventLine::now(name, event)) {
+        Ok(text) => output::data(text),
+        Err(wrong) => error(wrong),
+    }
+}
 
 pub fn main(config: Option<&Path>, name: Option<&str>, interval: Option<u32>) -> Code {
     match name {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     profile::ProfileName,
     supervisor::{
-        log_path,
+        log_parts, log_path,
         wait::{self, Interest},
     },
 };
@@ -124,16 +124,11 @@ impl<W: Write> Write for JsonLines<W> {
     }
 }
 
-/// Takes a line of the log apart: time, level, text. A line without them is a text: a panic has such.
+/// Returns a line of the log for programs. A line without time and level is a text: a panic has such.
 fn to_json(line: &str) -> serde_json::Value {
     let line = line.trim_end();
-    let parts = line.split_once(' ').and_then(|(time, rest)| {
-        let (level, text) = rest.trim_start().split_once(' ')?;
-        let is_level = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&level);
-        (is_level && time.ends_with('Z')).then_some((time, level, text))
-    });
-    match parts {
-        Some((time, level, text)) => serde_json::json!({ "time": time, "level": level, "text": text }),
+    match log_parts(line) {
+        Some([time, level, text]) => serde_json::json!({ "time": time, "level": level, "text": text }),
         None => serde_json::json!({ "time": null, "level": null, "text": line }),
     }
 }

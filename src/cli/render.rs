@@ -9,17 +9,15 @@ use std::{
 
 use super::{
     args::Progress as Options,
+    events,
     exit::Code,
     live::{self, Style},
-    output::{complain, data, duration, line, text},
+    output::{complain, duration, line, text},
     terminal,
 };
 use crate::{
     profile::Timeouts,
-    supervisor::{
-        self, Failure, Phase, Progress,
-        ipc::events::{Event, EventLine},
-    },
+    supervisor::{self, Failure, Phase, Progress, ipc::events::Event},
 };
 
 /// Renderer for the progress of one tunnel.
@@ -88,11 +86,7 @@ impl Screen {
     pub fn show(&mut self, progress: &Progress) {
         self.erase();
         if self.options.json {
-            for event in Event::of(progress) {
-                if let Ok(text) = serde_json::to_string(&EventLine::now(&self.name, event)) {
-                    data(text);
-                }
-            }
+            Event::of(progress).into_iter().for_each(|event| events::print(&self.name, event));
             return;
         }
         let is_quiet = self.options.quiet;

@@ -3,18 +3,16 @@
 use std::time::{Duration, Instant};
 
 use super::{
+    events,
     exit::{self, Code},
-    output::{data, error, line},
+    output::{error, line},
     status,
 };
 use crate::{
     failure::Failure,
     supervisor::{
         ClientError, Signals, Status,
-        ipc::{
-            client,
-            events::{Event, EventLine},
-        },
+        ipc::{client, events::Event},
         wait::{self, Interest},
     },
 };
@@ -40,7 +38,7 @@ fn until(name: &str, json: bool, signals: &mut Signals, is_right: impl Fn(&Statu
         match client::status(name) {
             Ok(status) if status.state == "up" && is_right(&status) => {
                 if json {
-                    tell(name, Event::Up(status.carrier()));
+                    events::print(name, Event::Up(status.carrier()));
                 } else {
                     line(status::headline(&status));
                 }
@@ -54,7 +52,8 @@ fn until(name: &str, json: bool, signals: &mut Signals, is_right: impl Fn(&Statu
                 // The states of an attempt follow each other within a second.
                 if words != shown && matches!(status.state.as_str(), "waiting" | "no network" | "stopping") {
                     if json {
-                        events(&status, failure.as_ref()).into_iter().for_each(|event| tell(name, event));
+                        let news = news(&status, failure.as_ref()).into_iter();
+                        news.for_each(|event| events::print(name, event));
                     } else {
                         line(&words);
                     }
@@ -65,7 +64,7 @@ fn until(name: &str, json: bool, signals: &mut Signals, is_right: impl Fn(&Statu
             Err(ClientError::NotYet(_)) => {}
             Err(ClientError::NotUp) => {
                 if json {
-                    tell(name, Event::Down { failure: failure.clone(), problems: Vec::new() });
+                    events::print(name, Event::Down { failure: failure.clone(), problems: Vec::new() });
                 }
                 return match failure {
                     Some(failure) => {
@@ -92,8 +91,8 @@ fn until(name: &str, json: bool, signals: &mut Signals, is_right: impl Fn(&Statu
     }
 }
 
-/// Returns what has happened to a tunnel that waits, if its last failure was this one.
-fn events(status: &Status, before: Option<&Failure>) -> Vec<Event> {
+/// Returns the events of a tunnel that waits; `before` is its failure that was printed last.
+fn news(status: &Status, before: Option<&Failure>) -> Vec<Event> {
     let failure = status.last_failure.as_ref().filter(|last| before != Some(*last));
     let waiting = match status.state.as_str() {
         "waiting" => {
@@ -103,13 +102,6 @@ fn events(status: &Status, before: Option<&Failure>) -> Vec<Event> {
         _ => None,
     };
     failure.cloned().map(|failure| Event::Failure { failure }).into_iter().chain(waiting).collect()
-}
-
-fn tell(name: &str, event: Event) {
-    match serde_json::to_string(&EventLine::now(name, event)) {
-        Ok(text) => data(text),
-        Err(wrong) => error(wrong),
-    }
 }
 
 /// Waits for the poll interval; returns whether a signal has asked this process to end.

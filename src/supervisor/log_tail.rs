@@ -84,11 +84,19 @@ impl Tail {
     }
 }
 
-/// Takes a line of the log apart: time, level, text.
+/// Returns time, level and text of a line of the log, if it has them.
+#[must_use]
+pub fn parts(line: &str) -> Option<[&str; 3]> {
+    let (time, rest) = line.split_once(' ')?;
+    let (level, text) = rest.trim_start().split_once(' ')?;
+    let is_level = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&level);
+    (is_level && time.ends_with('Z')).then_some([time, level, text])
+}
+
+/// Returns a line of the log that was just written.
 fn line(now: SystemTime, written: &str) -> LogLine {
     let time_ms = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    let (_, rest) = written.split_once(' ').unwrap_or_default();
-    let (level, text) = rest.trim_start().split_once(' ').unwrap_or_default();
+    let [_, level, text] = parts(written).unwrap_or_default();
     let mut size = 0;
     let is_kept = |c: &char| {
         size += c.len_utf8();

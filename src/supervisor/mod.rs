@@ -52,6 +52,7 @@ pub use self::{
         messages::Status,
         progress::{Progress, Reporter},
     },
+    log_tail::parts as log_parts,
     name_lookup::look_up,
     recovery::{Recovery, recover, recover_before_up, recover_strays, supervisor_without_lock},
     restrict::apply as restrict,
