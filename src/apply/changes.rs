@@ -2,6 +2,7 @@
 
 mod facts;
 mod reload;
+mod renewal;
 pub(super) mod undo;
 
 use std::collections::{HashMap, HashSet};
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     net::tun::Tun,
-    plan::{DnsStep, Key, OpenTunStep, Part, Plan, PolicyStep, RemoveDefaultStep, Step},
+    plan::{DnsStep, Key, OpenTunStep, Part, Plan, PolicyStep, Step},
 };
 
 /// What one tunnel has done to this host. Plans are performed and undone through it.
@@ -213,69 +214,16 @@ impl Changes {
 
     /// Runs a series of steps, each of which reads the routing table first, on one cache of the tables.
     fn with_route_cache<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
-        self.host.cache.begin();
+        self.cache_routes(true);
         let done = work(self);
-        self.host.cache.end();
+        self.cache_routes(false);
         done
     }
 
-    /// Restores the routes and rules of ours that have disappeared: a device that goes down takes its routes
-    /// along. Returns how many were missing, and the first error; the remaining entries are checked despite
-    /// an error.
-    pub fn renew_routes(&mut self) -> (usize, Result<(), ApplyError>) {
-        let _lock = match StateLock::take(&self.directories.state) {
-            Ok(lock) => lock,
-            Err(error) => return (0, Err(error)),
-        };
-        let (missing, renewed) = self.renew_entries(|entry| entry.step.traits().is_routing);
-        (missing.len(), renewed)
-    }
-
-    /// Performs steps in force again whose effect is gone. Returns those, in order, and the first error; the remaining
-    /// entries are checked despite an error.
-    pub(super) fn renew_entries(
-        &mut self,
-        which: impl Fn(&Entry) -> bool,
-    ) -> (Vec<Step>, Result<(), ApplyError>) {
-        let (mut missing, mut first) = (Vec::new(), None);
-        self.with_route_cache(|session| {
-            for entry in session.ledger.record().entries.clone() {
-                if which(&entry) && !session.half_done.contains(&entry.number) {
-                    match session.renew_entry(&entry) {
-                        Ok(false) => {}
-                        Ok(true) => missing.push(entry.step),
-                        Err(error) => drop(first.get_or_insert(error)),
-                    }
-                }
-            }
-        });
-        (missing, first.map_or(Ok(()), Err))
-    }
-
-    /// Creates the pid file again if another program has removed it.
-    ///
-    /// # Errors
-    /// Returns the file system's error.
-    pub fn renew_pid_file(&mut self) -> Result<(), ApplyError> {
-        let mut entries = self.ledger.record().entries.clone();
-        entries.retain(|entry| matches!(entry.step, Step::PidFile(_)));
-        entries.iter().try_for_each(|entry| {
-            steps::verbs(&entry.step)
-                .perform(&mut self.host, &entry.before, &mut self.notes)
-                .map_err(|cause| ApplyError::doing(&entry.step, cause))
-        })
-    }
-
-    /// Returns whether the step's effect was missing.
-    fn renew_entry(&mut self, entry: &Entry) -> Result<bool, ApplyError> {
-        if let (Step::RemoveDefault(RemoveDefaultStep { ipv6 }), PriorState::Routes(kept)) =
-            (&entry.step, &entry.before)
-        {
-            return self.remove_new_defaults(entry, *ipv6, kept);
-        }
-        steps::verbs(&entry.step)
-            .renew(&mut self.host, &entry.before)
-            .map_err(|cause| ApplyError::doing(&entry.step, cause))
+    /// Begins or ends a series of questions that are answered from one reading of each routing table, as far as it is
+    /// recent enough. Series may be nested.
+    pub fn cache_routes(&mut self, begin: bool) {
+        if begin { self.host.cache.begin() } else { self.host.cache.end() }
     }
 
     /// Returns the resolvers that were set but that another program has changed since, one sentence each.

@@ -10,7 +10,7 @@ use super::{
     steps::{Perform, UndoContext},
 };
 use crate::{
-    net::routes::{Address, Error},
+    net::routes::Address,
     plan::{Address6Step, AddressStep, DomainStep, MtuStep, OpenTunStep, UpStep, Value},
 };
 
@@ -138,9 +138,7 @@ fn add(host: &mut Host, tun: &Value<String>, address: &Address) -> Result<(), Ca
 /// Adds an address that a device has lost; returns whether it had.
 fn add_if_missing(host: &mut Host, tun: &Value<String>, address: &Address) -> Result<bool, Cause> {
     let name = known(tun)?;
-    let unknown =
-        |error: std::io::Error| Error::other(format!("list the addresses of {name}"), error.to_string());
-    if host.link(name)?.is_none() || host.has_address(name, address.local).map_err(unknown)? {
+    if host.link(name)?.is_none() || host.has_address(name, address.local)? {
         return Ok(false);
     }
     add(host, tun, address)?;

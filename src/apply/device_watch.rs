@@ -1,6 +1,6 @@
 //! Changes by other programs to the tunnel's device: taken down, without our addresses, renamed, gone.
 
-use super::{ApplyError, Changes, Host, ledger::StateLock};
+use super::{ApplyError, Changes, Host};
 use crate::{plan::Step, platform::Platform};
 
 /// Why a tunnel can no longer use its device.
@@ -36,14 +36,7 @@ impl Changes {
     /// Brings the device up and adds its addresses again, as far as the steps in force say that it was up and had
     /// them. Returns what was put back, in the order of the steps, and the first error.
     pub fn renew_device(&mut self) -> (Vec<String>, Result<(), ApplyError>) {
-        if !self.ledger.record().entries.iter().any(|entry| is_device_setting(&entry.step)) {
-            return (Vec::new(), Ok(()));
-        }
-        let _lock = match StateLock::take(&self.directories.state) {
-            Ok(lock) => lock,
-            Err(error) => return (Vec::new(), Err(error)),
-        };
-        let (put_back, renewed) = self.renew_entries(|entry| is_device_setting(&entry.step));
+        let (put_back, renewed) = self.renew(|entry| is_device_setting(&entry.step));
         (put_back.iter().map(|step| step.line(Platform::host())).collect(), renewed)
     }
 }

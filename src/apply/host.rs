@@ -15,7 +15,7 @@ use super::{
 use crate::os::netns::Netns;
 use crate::{
     net::{
-        connected::Connected,
+        connected::{Connected, InterfaceAddress},
         kernel,
         routes::{Error, Filter, Link, Route, RouteTo},
         rules::Rule,
@@ -23,6 +23,9 @@ use crate::{
     },
     os::namespace::Namespace,
 };
+
+/// Never shown: the caller performs the change afterwards.
+const REFUSED: &str = "nothing is changed while looking";
 
 /// A named network namespace of this host.
 #[derive(Clone, Debug)]
@@ -41,6 +44,8 @@ pub struct Host {
     netns: Option<(Netns, Box<dyn Kernel>)>,
     /// The cache of the routing tables that [`Host::routes`] reads.
     pub(super) cache: RouteCache,
+    /// Whether every change is an error: the caller only looks whether one is needed.
+    pub(super) refuses_changes: bool,
 }
 
 /// Returns the MTU of a device of this host, in bytes, if it is known and fits in 16 bits.
@@ -54,7 +59,7 @@ impl Host {
     /// Returns a host with this kernel.
     #[must_use]
     pub fn new(kernel: Box<dyn Kernel>) -> Self {
-        Self { kernel, netns: None, cache: RouteCache::default() }
+        Self { kernel, netns: None, cache: RouteCache::default(), refuses_changes: false }
     }
 
     /// Returns the host that this program runs on.
@@ -138,6 +143,9 @@ impl Host {
     }
 
     pub(super) fn change(&mut self, op: KernelOp<'_>) -> Result<(), Error> {
+        if self.refuses_changes {
+            return Err(Error::other("change the network", REFUSED));
+        }
         self.cache.invalidate(op);
         self.kernel.change(op)
     }
@@ -152,18 +160,27 @@ impl Host {
         self.inside(|kernel| kernel.forwards()).ok().flatten()
     }
 
-    pub(super) fn connected(&mut self) -> io::Result<Vec<Connected>> {
-        self.inside(|kernel| kernel.connected())?
+    pub(super) fn addresses(&mut self) -> Result<Vec<InterfaceAddress>, Error> {
+        self.kernel.addresses()
+    }
+
+    /// Returns the connected networks; those of loopback interfaces are left out.
+    pub(super) fn connected(&mut self) -> Result<Vec<Connected>, Error> {
+        let all = self.addresses()?.into_iter();
+        Ok(all.filter_map(|one| Some(Connected { network: one.network?, dev: one.dev })).collect())
     }
 
     /// Returns whether an interface has this address.
-    pub(super) fn has_address(&mut self, dev: &str, address: IpAddr) -> io::Result<bool> {
-        self.inside(|kernel| kernel.has_address(dev, address))?
+    pub(super) fn has_address(&mut self, dev: &str, address: IpAddr) -> Result<bool, Error> {
+        self.kernel.has_address(dev, address)
     }
 
     pub(super) fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {
-        self.cache.invalidate_all();
         let failed = |error| ProgramError::Spawn { program: program.name(), error };
+        if self.refuses_changes {
+            return Err(failed(io::Error::other(REFUSED)));
+        }
+        self.cache.invalidate_all();
         self.inside(|kernel| kernel.run(program)).map_err(failed)?
     }
 
@@ -173,6 +190,9 @@ impl Host {
     }
 
     pub(super) fn file(&mut self, op: &FileOp<'_>) -> io::Result<()> {
+        if self.refuses_changes {
+            return Err(io::Error::other(REFUSED));
+        }
         self.kernel.file(op)
     }
 }

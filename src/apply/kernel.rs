@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use super::{FileOp, Output, Program, ProgramError};
 use crate::{
     net::{
-        connected::{self, Connected},
+        connected::{self, InterfaceAddress},
         kernel,
         routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
         rules::Rule,
@@ -123,19 +123,19 @@ pub trait Kernel {
         None
     }
 
-    /// Returns the networks of the interfaces, in the calling thread's namespace.
+    /// Returns the addresses of the interfaces.
     ///
     /// # Errors
     /// Returns the kernel's error.
-    fn connected(&self) -> std::io::Result<Vec<Connected>> {
+    fn addresses(&mut self) -> Result<Vec<InterfaceAddress>, Error> {
         Ok(Vec::new())
     }
 
-    /// Returns whether an interface has this address, in the calling thread's namespace.
+    /// Returns whether an interface has this address.
     ///
     /// # Errors
     /// Returns the kernel's error.
-    fn has_address(&self, _dev: &str, _address: IpAddr) -> std::io::Result<bool> {
+    fn has_address(&mut self, _dev: &str, _address: IpAddr) -> Result<bool, Error> {
         Ok(true)
     }
 
@@ -237,12 +237,12 @@ impl Kernel for kernel::Kernel {
         crate::net::forwarding::ipv4()
     }
 
-    fn connected(&self) -> std::io::Result<Vec<Connected>> {
-        connected::networks()
+    fn addresses(&mut self) -> Result<Vec<InterfaceAddress>, Error> {
+        self.addresses()
     }
 
-    fn has_address(&self, dev: &str, address: IpAddr) -> std::io::Result<bool> {
-        connected::has_address(dev, address)
+    fn has_address(&mut self, dev: &str, address: IpAddr) -> Result<bool, Error> {
+        self.has_address(dev, address)
     }
 
     fn link_name(&self, index: u32) -> Option<String> {

@@ -1,7 +1,7 @@
 //! Cached routing tables, for a batch of steps that each check one prefix.
 //!
 //! The kernel only dumps whole tables, so a thousand routes that are each checked before they are added would
-//! cost a thousand dumps. From [`RouteCache::begin`] to [`RouteCache::end`] a dump is reused for a short time
+//! cost a thousand dumps, and a poll of the network reads the main table for one question after the other. From [`RouteCache::begin`] to [`RouteCache::end`] a dump is reused for a short time
 //! ([`FRESH`]). A prefix that is changed through the cache is read again; everything is, after an operation
 //! that may change routes as a side effect (a device goes down, a program is run). A change by another
 //! program within that time is noticed late, as if it had come between our check and our write, a race that
@@ -30,33 +30,42 @@ pub(super) struct RouteCache {
     tables: Option<HashMap<(bool, u32), Table>>,
     /// How long a dump is reused; tests use a longer time.
     max_age: Duration,
+    /// How many calls of [`RouteCache::begin`] have not ended: a batch may be a part of another.
+    depth: u32,
 }
 
 /// A dump of a routing table.
 struct Table {
     /// When the dump expires.
     expires: Instant,
-    /// `None` if the table has a route that can't be parsed: each prefix is then queried separately.
-    routes: Option<HashMap<IpNet, Vec<Route>>>,
+    /// In the kernel's order. `None` if the table has a route that can't be parsed: each prefix is then queried
+    /// separately.
+    routes: Option<Vec<Route>>,
+    /// The positions of the routes to each prefix.
+    places: HashMap<IpNet, Vec<usize>>,
     /// Prefixes that were changed since the dump.
     changed: HashSet<IpNet>,
 }
 
 impl Default for RouteCache {
     fn default() -> Self {
-        Self { tables: None, max_age: FRESH }
+        Self { tables: None, max_age: FRESH, depth: 0 }
     }
 }
 
 impl RouteCache {
-    /// Starts caching, with an empty cache: dumps are reused for up to [`FRESH`].
+    /// Starts caching, with an empty cache unless another batch has begun: dumps are reused for up to [`FRESH`].
     pub(super) fn begin(&mut self) {
-        self.tables = Some(HashMap::new());
+        self.depth += 1;
+        self.tables.get_or_insert_default();
     }
 
-    /// Stops caching: every query goes to the kernel.
+    /// Stops caching with the outermost batch: every query goes to the kernel.
     pub(super) fn end(&mut self) {
-        self.tables = None;
+        self.depth = self.depth.saturating_sub(1);
+        if self.depth == 0 {
+            self.tables = None;
+        }
     }
 
     /// Invalidates everything, for an operation that may change routes as a side effect.
@@ -80,13 +89,19 @@ impl RouteCache {
         }
     }
 
-    /// Returns the routes that match, from the cache if all of them are to one prefix of one table.
+    /// Returns the routes that match, from the cache if they are all of one table or those to one prefix of it.
     pub(super) fn routes(&mut self, kernel: &mut dyn Kernel, filter: &Filter) -> Result<Vec<Route>, Error> {
-        if let Filter { ipv6, table: Some(table), dest: Some(dest) } = *filter
-            && let Some(Table { routes: Some(routes), changed, .. }) = self.fill(kernel, ipv6, table)
-            && !changed.contains(&dest)
+        if let Filter { ipv6, table: Some(table), dest } = *filter
+            && let Some(Table { routes: Some(routes), places, changed, .. }) = self.fill(kernel, ipv6, table)
         {
-            return Ok(routes.get(&dest).cloned().unwrap_or_default());
+            match dest {
+                None if changed.is_empty() => return Ok(routes.clone()),
+                Some(dest) if !changed.contains(&dest) => {
+                    let found = places.get(&dest).into_iter().flatten();
+                    return Ok(found.filter_map(|place| routes.get(*place).cloned()).collect());
+                }
+                _ => {}
+            }
         }
         kernel.routes(filter)
     }
@@ -97,15 +112,13 @@ impl RouteCache {
         let key = (ipv6, table);
         if seen.get(&key).is_none_or(|table| Instant::now() >= table.expires) {
             let started = Instant::now();
-            let routes = kernel.table(ipv6, table).ok().map(|all| {
-                let mut places: HashMap<IpNet, Vec<Route>> = HashMap::new();
-                for route in all {
-                    places.entry(route.dest).or_default().push(route);
-                }
-                places
-            });
+            let routes = kernel.table(ipv6, table).ok();
+            let mut places: HashMap<IpNet, Vec<usize>> = HashMap::new();
+            for (place, route) in routes.iter().flatten().enumerate() {
+                places.entry(route.dest).or_default().push(place);
+            }
             let expires = started + self.max_age.max(started.elapsed() * AGE_FACTOR);
-            seen.insert(key, Table { expires, routes, changed: HashSet::new() });
+            seen.insert(key, Table { expires, routes, places, changed: HashSet::new() });
         }
         seen.get(&key)
     }
@@ -162,7 +175,7 @@ mod tests {
     /// Returns a host that reuses dumps for longer than the test takes.
     fn caching(model: &FakeHost) -> Host {
         let mut host = model.host();
-        host.cache = RouteCache { tables: None, max_age: LONG_AGE };
+        host.cache = RouteCache { max_age: LONG_AGE, ..RouteCache::default() };
         host.cache.begin();
         host
     }
@@ -181,7 +194,9 @@ mod tests {
 
     fn all_routes(host: &mut Host) -> Vec<Vec<Route>> {
         let places = (0..4).flat_map(|number| [(number, MAIN_TABLE), (number, 77)]);
-        places.map(|(number, table)| host.routes(&Filter::to(prefix(number), table)).unwrap()).collect()
+        let filters = places.map(|(number, table)| Filter::to(prefix(number), table));
+        let whole = [MAIN_TABLE, 77].map(|table| Filter { ipv6: false, table: Some(table), dest: None });
+        filters.chain(whole).map(|filter| host.routes(&filter).unwrap()).collect()
     }
 
     proptest! {
@@ -216,6 +231,11 @@ mod tests {
         assert_eq!(*model.table_reads.borrow(), 2);
         recent.cache.invalidate_all();
         assert!(all_routes(&mut recent).contains(&vec![theirs.clone()]), "when it is looked at again");
+        let reads = *model.table_reads.borrow();
+        recent.cache.begin();
+        recent.cache.end();
+        all_routes(&mut recent);
+        assert_eq!(*model.table_reads.borrow(), reads, "a batch in another ends");
         recent.cache.end();
         model.host().change(KernelOp::DeleteRoute(&theirs)).unwrap();
         assert_eq!(all_routes(&mut recent), before, "nobody is in a hurry any more");

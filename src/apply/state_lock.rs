@@ -23,8 +23,9 @@ use crate::os::{
 /// The longest wait for the lock: its holder may run programs, each with a limit, but it may also be stopped.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Poll interval of a held lock.
-const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// First and longest interval at which a held lock is tried again; each is twice the one before. Hundreds of tunnels may
+/// wait for it.
+const INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(80)];
 
 /// The lock, while it lives.
 #[derive(Debug)]
@@ -70,6 +71,7 @@ impl StateLock {
 
 fn lock_within(mut directory: File, limit: Duration) -> io::Result<Flock<File>> {
     let deadline = Instant::now() + limit;
+    let [mut interval, longest] = INTERVALS;
     loop {
         match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
             Ok(held) => return Ok(held),
@@ -81,7 +83,8 @@ fn lock_within(mut directory: File, limit: Duration) -> io::Result<Flock<File>> 
             }
             Err((_, errno)) => return Err(errno.into()),
         }
-        wait::any(&[], Some(Instant::now() + POLL_INTERVAL))?;
+        wait::any(&[], Some(Instant::now() + interval))?;
+        interval = longest.min(interval * 2);
     }
 }
 

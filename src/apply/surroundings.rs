@@ -15,10 +15,7 @@ use super::{
     others, routes,
 };
 use crate::{
-    net::{
-        connected,
-        routes::{Filter, Kind, MAIN_TABLE, Route},
-    },
+    net::routes::{Filter, Kind, MAIN_TABLE, Route},
     plan::{Connected, HostRouteStep, PolicyStep, RESOLV_CONF, Step, Surroundings, Value},
 };
 
@@ -97,7 +94,7 @@ pub fn surroundings(places: &Directories, profile: &str, ipv6: bool) -> Result<S
 }
 
 fn read(host: &mut Host, own: Option<&str>, ipv6: bool) -> Surroundings {
-    let addresses = addresses(own);
+    let addresses = addresses(host, own);
     let mut found = Surroundings {
         resolvers: resolvers(&addresses).into_iter().map(|address| (address, None)).collect(),
         ..Surroundings::default()
@@ -152,11 +149,9 @@ fn gateways(route: &Route) -> impl Iterator<Item = IpAddr> + '_ {
 }
 
 /// Returns the addresses of this host, apart from those of the tunnel's device.
-fn addresses(own: Option<&str>) -> Vec<IpAddr> {
-    let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
-    all.filter(|interface| Some(interface.interface_name.as_str()) != own)
-        .filter_map(|interface| connected::address(&interface.address?))
-        .collect()
+fn addresses(host: &mut Host, own: Option<&str>) -> Vec<IpAddr> {
+    let all = host.addresses().unwrap_or_default().into_iter();
+    all.filter(|one| Some(one.dev.as_str()) != own).map(|one| one.address).collect()
 }
 
 /// Returns the files that name the resolvers of this host, as far as their directories exist.

@@ -16,9 +16,9 @@
 //!   logs for the drop-in.
 //! - [`user`] runs a program with another user's rights, and [`terminal`] relays between its pty and the user's terminal;
 //!   [`prompt`] asks there for a secret.
-//! - [`batch`] moves many datagrams with one system call; [`usage`] measures resource usage; [`cgroup`] counts the
+//! - [`batch`] moves many datagrams with one system call; [`usage`] measures resource usage, [`memory`] returns what was freed; [`cgroup`] counts the
 //!   programs that filter this process's packets; [`local_time`] formats times; [`kernel_module`] finds a driver.
-//! - `tun` has the requests of Linux's tun device, [`ppp`] those of its PPP driver; [`path_mtu`] lets the kernel refuse
+//! - `tun` has the requests of Linux's tun device, `interface` the names of its interfaces, [`ppp`] those of its PPP driver; [`path_mtu`] lets the kernel refuse
 //!   packets that are too long.
 //! - [`setuid`] detects a set-user-ID bit, [`private_dir`] a directory that others can change.
 //! - [`crash`] has the points at which tests kill a process.
@@ -39,12 +39,15 @@ pub mod filewatch;
 // 64-bit only: 32-bit systems have separate system calls for each width of time_t, and seccompiler knows none of them.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod filter;
+#[cfg(target_os = "linux")]
+pub mod interface;
 pub mod jail;
 pub mod kernel_module;
 #[cfg(target_os = "linux")]
 pub mod landlock;
 pub mod launch;
 pub mod local_time;
+pub mod memory;
 pub mod namespace;
 #[cfg(target_os = "linux")]
 pub mod netns;

@@ -322,7 +322,7 @@ impl Kernel for FakeHost {
         Ok(Tun { fd: File::open("/dev/null")?.into(), name, index, existed: false })
     }
 
-    fn has_address(&self, dev: &str, address: IpAddr) -> std::io::Result<bool> {
+    fn has_address(&mut self, dev: &str, address: IpAddr) -> Result<bool, Error> {
         let state = self.state.borrow();
         Ok(state.addresses.iter().any(|(name, held)| name == dev && held.local == address))
     }

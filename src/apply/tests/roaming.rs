@@ -177,3 +177,32 @@ fn new_default_route_is_restored_after_crash_at_any_request() {
         assert_eq!(left, ["default via 198.51.100.1 dev up1 metric 100"], "killed at {budget}");
     }
 }
+
+/// With many tunnels each would wait for all others after every change of the network.
+#[test]
+fn look_for_missing_routes_does_not_wait_for_the_lock() {
+    for mode in [Mode::Halves, Mode::Replace] {
+        let mut scenario = Scenario::up(mode);
+        let before = scenario.model.state.borrow().clone();
+        let held = ledger::StateLock::take(&scenario.directories.state).unwrap();
+        let (settings, device) = scenario.session.renew_device();
+        assert_eq!((settings.len(), device.is_ok()), (0, true));
+        let (missing, done) = scenario.session.renew_routes();
+        assert_eq!((missing, done.is_ok()), (0, true));
+        drop(held);
+        scenario.change(|state| state.routes.retain(|route| !route.is_ours()));
+        let missing = scenario.session.renew_routes();
+        assert!(missing.0 > 0 && missing.1.is_ok(), "{missing:?}");
+        assert_eq!(*scenario.model.state.borrow(), before);
+    }
+}
+
+/// A new default route is recorded before it is removed, and only with the lock.
+#[test]
+fn look_for_new_default_routes_changes_nothing() {
+    let mut scenario = Scenario::up(Mode::Replace);
+    scenario.change(|state| state.route(other_default(300)));
+    assert_eq!(scenario.session.renew_routes().0, 1);
+    assert_eq!(scenario.session.renew_routes().0, 0);
+    assert!(!scenario.defaults().contains(&(Some("up1".to_owned()), 300)));
+}

@@ -14,9 +14,10 @@ use std::{
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{LAYOUT, REQUESTS};
+use super::{LAYOUT, REQUESTS, addresses};
 use crate::{
     net::{
+        connected::InterfaceAddress,
         ifreq::{flags_in, mtu_in},
         routes::{Address, Error, Filter, Insert, Link, MAIN_TABLE, Route, RouteTo},
         rtsock::{
@@ -450,6 +451,22 @@ impl Kernel {
         let what = format!("look up the mtu of {dev}");
         let argument = self.request(&what, REQUESTS.get_mtu, REQUESTS.named(dev))?;
         mtu_in(&argument).ok_or_else(|| Error::errno(what, Errno::EINVAL))
+    }
+
+    /// Lists the addresses of all interfaces.
+    ///
+    /// # Errors
+    /// Returns the kernel's error.
+    pub fn addresses(&mut self) -> Result<Vec<InterfaceAddress>, Error> {
+        addresses::addresses().map_err(|error| kernel_error("list addresses", &error))
+    }
+
+    /// Returns whether an interface has this address.
+    ///
+    /// # Errors
+    /// Returns the kernel's error.
+    pub fn has_address(&mut self, dev: &str, address: IpAddr) -> Result<bool, Error> {
+        addresses::has_address(dev, address).map_err(|error| kernel_error("list addresses", &error))
     }
 
     fn change_address(

@@ -4,6 +4,7 @@
 //! A thin wrapper that decides nothing. [`rtsock`](super::rtsock) and [`ifreq`](super::ifreq) encode the
 //! messages and are tested on all platforms.
 
+mod addresses;
 mod domain;
 #[cfg(target_os = "freebsd")]
 mod epair;

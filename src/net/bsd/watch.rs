@@ -15,7 +15,7 @@ use crate::net::{
 };
 
 /// Maximum number of reads per [`Watch::drain`]; the descriptor stays readable if more messages are queued.
-const MAX_READS: u32 = 64;
+const MAX_READS: u32 = 4096;
 
 /// Size of the receive buffer, in bytes.
 const BUFFER_SIZE: usize = 2048;

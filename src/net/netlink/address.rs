@@ -2,16 +2,55 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressFlags, AddressMessage},
 };
 
-use super::{Error, Netlink, message::Message};
-use crate::net::routes::Address;
+use super::{Error, Netlink, message::Message, names::Names};
+use crate::net::{connected::InterfaceAddress, routes::Address};
+
+/// The kernel gives each network namespace's loopback interface this index.
+const LOOPBACK: u32 = 1;
 
 impl Netlink {
+    /// Lists the addresses of all interfaces.
+    ///
+    /// # Errors
+    /// Returns an error if the dump fails.
+    pub fn addresses(&mut self) -> Result<Vec<InterfaceAddress>, Error> {
+        self.list_addresses(0)
+    }
+
+    /// Returns whether an interface has this address.
+    ///
+    /// # Errors
+    /// Returns an error if the dump fails.
+    pub fn has_address(&mut self, dev: &str, wanted: IpAddr) -> Result<bool, Error> {
+        let Some(link) = self.link(dev)? else { return Ok(false) };
+        Ok(self.list_addresses(link.index)?.iter().any(|one| one.dev == dev && one.address == wanted))
+    }
+
+    /// Lists the addresses of one interface, or of all with index 0. A kernel before 4.20 lists all.
+    fn list_addresses(&mut self, index: u32) -> Result<Vec<InterfaceAddress>, Error> {
+        let mut names = self.names()?;
+        let mut request = AddressMessage::default();
+        request.header.index = index;
+        let found = self.dump("list addresses", &Message::GetAddress(request), |found, answer| {
+            if let Ok(Message::NewAddress(message)) = answer {
+                found.extend(read(&message, &mut names));
+            }
+            Ok(())
+        });
+        match found {
+            // It has disappeared.
+            Err(error) if index != 0 && error.is_absent() => Ok(Vec::new()),
+            found => found,
+        }
+    }
+
     /// Adds an address to an interface. Duplicate address detection is off for IPv6: both ends of a PPP link
     /// have negotiated their interface identifiers (RFC 5072 §4.1).
     ///
@@ -48,4 +87,24 @@ impl Netlink {
         }
         Ok(message)
     }
+}
+
+/// Decodes an address; returns `None` if it is neither an IPv4 nor an IPv6 address.
+fn read(message: &AddressMessage, names: &mut Names) -> Option<InterfaceAddress> {
+    let (mut local, mut end) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(address) => local = Some(*address),
+            // The peer's on a point-to-point link; the only one if the kernel has no other for IPv6.
+            AddressAttribute::Address(address) => end = Some(*address),
+            _ => {}
+        }
+    }
+    let (local, end) = (local.or(end)?, end.or(local)?);
+    let network = IpNet::new(end, message.header.prefix_len).ok()?.trunc();
+    Some(InterfaceAddress {
+        dev: names.of(message.header.index),
+        address: local,
+        network: (message.header.index != LOOPBACK).then_some(network),
+    })
 }

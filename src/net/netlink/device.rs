@@ -45,20 +45,6 @@ impl Netlink {
         }
     }
 
-    /// Lists all interfaces.
-    ///
-    /// # Errors
-    /// Returns an error if the dump fails.
-    pub fn links(&mut self) -> Result<Vec<Link>, Error> {
-        let request = Message::GetLink(LinkMessage::default());
-        self.dump("list interfaces", &request, |links, answer| {
-            if let Ok(Message::NewLink(link)) = answer {
-                links.extend(read(&link));
-            }
-            Ok(())
-        })
-    }
-
     /// Lists the point-to-point interfaces (tunnels are): index and name.
     ///
     /// # Errors

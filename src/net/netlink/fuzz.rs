@@ -3,8 +3,8 @@
 use super::{
     device,
     message::Message,
-    route::{self, Names},
-    rule,
+    names::Names,
+    route, rule,
     socket::{encode, read_datagram},
 };
 use crate::net::routes::{Filter, Route};
@@ -13,6 +13,9 @@ use crate::net::routes::{Filter, Route};
 const SEQUENCE: u32 = 7;
 /// Types of messages: NLMSG_ERROR, NLMSG_DONE; RTM_NEWLINK, _NEWADDR, _NEWROUTE (twice as likely) and _NEWRULE.
 const KINDS: [u16; 7] = [2, 3, 16, 20, 24, 24, 32];
+
+/// Names of interfaces by index.
+const NAMES: [(u32, &str); 3] = [(1, "lo"), (2, "eth0"), (7, "tun0")];
 
 /// Reads the bytes after the first one as a datagram, or as the payload of one message; the first byte selects which.
 ///
@@ -24,14 +27,14 @@ pub fn messages(data: &[u8]) -> Result<(), String> {
         Some(kind) => message(*kind, u16::from(choice >> 3) << 4, bytes),
         None => bytes.to_vec(),
     };
-    let names: Names = [(1, "lo".to_owned()), (2, "eth0".to_owned()), (7, "tun0".to_owned())].into();
+    let mut names = Names::fixed(&NAMES);
     let (mut found, mut wrong) = (0, Ok(()));
     let _outcome = read_datagram("read", &datagram, SEQUENCE, &mut true, &mut |answer| {
         found += 1;
         let checked = match answer {
             Ok(Message::NewRoute(message)) => {
-                let _decision = route::read_route_to(&message, &names, None);
-                route::read(&message, &names).map_or(Ok(()), |route| round_trip(&route, &names))
+                let _decision = route::read_route_to(&message, &mut names, None);
+                route::read(&message, &mut names).map_or(Ok(()), |route| round_trip(&route, &mut names))
             }
             Ok(Message::NewRule(message)) => {
                 let rule = rule::read(&message);
@@ -66,13 +69,13 @@ pub fn messages(data: &[u8]) -> Result<(), String> {
 }
 
 /// A route that is deleted and restored is the same again.
-fn round_trip(route: &Route, names: &Names) -> Result<(), String> {
+fn round_trip(route: &Route, names: &mut Names) -> Result<(), String> {
     if !route.unrestorable.is_empty() {
         return Ok(());
     }
     let index = |dev: &Option<String>| {
         let dev = dev.as_deref()?;
-        let known = names.iter().find(|(_, name)| *name == dev).map(|(index, _)| *index);
+        let known = NAMES.iter().find(|(_, name)| *name == dev).map(|(index, _)| *index);
         known.or_else(|| dev.strip_prefix("if")?.parse().ok())
     };
     let indices: Vec<_> = route.hops.iter().map(|hop| index(&hop.dev)).collect();
@@ -90,11 +93,11 @@ fn round_trip(route: &Route, names: &Names) -> Result<(), String> {
 }
 
 /// Encodes a message and decodes it as an answer.
-fn decoded<T>(message: Message, read: impl Fn(Message) -> Option<T>) -> Option<T> {
+fn decoded<T>(message: Message, mut read: impl FnMut(Message) -> Option<T>) -> Option<T> {
     let mut found = None;
     let bytes = encode(&message, 0, SEQUENCE);
     let _outcome = read_datagram("read", &bytes, SEQUENCE, &mut true, &mut |answer| {
-        found = answer.ok().and_then(&read);
+        found = answer.ok().and_then(&mut read);
         Ok(())
     });
     found

@@ -55,6 +55,7 @@ messages! {
     SetLink(LinkMessage) = 19,
     NewAddress(AddressMessage) = 20,
     DelAddress(AddressMessage) = 21,
+    GetAddress(AddressMessage) = 22,
     NewRoute(RouteMessage) = 24,
     DelRoute(RouteMessage) = 25,
     GetRoute(RouteMessage) = 26,

@@ -9,6 +9,7 @@ mod device;
 #[cfg(any(feature = "fuzzing", test))]
 pub mod fuzz;
 mod message;
+mod names;
 mod route;
 mod rule;
 mod socket;

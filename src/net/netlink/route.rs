@@ -1,6 +1,6 @@
 //! Routes: lookup, list, add, delete; the codec between [`Route`] and rtnetlink.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netlink_packet_core::{DefaultNla, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
@@ -14,7 +14,7 @@ use netlink_packet_route::{
 
 use nix::errno::Errno;
 
-use super::{Error, Netlink, message::Message, socket::Undecoded};
+use super::{Error, Netlink, message::Message, names::Names, socket::Undecoded};
 use crate::net::routes::{Filter, Hop, Insert, Kind, Route, RouteTo};
 
 /// `RTA_IP_PROTO`.
@@ -22,9 +22,6 @@ const RTA_IP_PROTO: u16 = 27;
 /// IP protocol numbers.
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
-
-/// Interface names by index, for decoding routes.
-pub(super) type Names = BTreeMap<u32, String>;
 
 impl Netlink {
     /// Looks up the route for a packet to `to` (RTM_GETROUTE), from `source` and with `mark` if given.
@@ -58,7 +55,7 @@ impl Netlink {
         source: Option<IpAddr>,
         selectors: Vec<RouteAttribute>,
     ) -> Result<RouteTo, Error> {
-        let names = self.names()?;
+        let mut names = self.names()?;
         let mut message = RouteMessage::default();
         message.header.address_family = family(to);
         message.header.destination_prefix_length = host_bits(to);
@@ -69,7 +66,7 @@ impl Netlink {
         let mut found = None;
         self.query(&what, Message::GetRoute(message), &mut |answer| {
             if let Ok(Message::NewRoute(message)) = answer {
-                found = read_route_to(&message, &names, source);
+                found = read_route_to(&message, &mut names, source);
             }
             Ok(())
         })?;
@@ -99,7 +96,7 @@ impl Netlink {
         filter: &Filter,
         is_needed: impl Fn(&[u8]) -> bool,
     ) -> Result<Vec<Route>, Error> {
-        let names = self.names()?;
+        let mut names = self.names()?;
         let mut message = RouteMessage::default();
         message.header.address_family = if filter.ipv6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
         if let Some(table) = filter.table {
@@ -110,7 +107,7 @@ impl Netlink {
             match answer {
                 // RTM_F_CLONED marks entries of the route cache (learned path MTUs), not routes.
                 Ok(Message::NewRoute(message)) if !message.header.flags.contains(RouteFlags::Cloned) => {
-                    routes.extend(read(&message, &names).filter(|route| matches(filter, route)));
+                    routes.extend(read(&message, &mut names).filter(|route| matches(filter, route)));
                 }
                 Err(Undecoded { payload, why }) if is_needed(payload) => {
                     return Err(Error::other("list routes", why));
@@ -148,10 +145,6 @@ impl Netlink {
     pub fn delete_route(&mut self, route: &Route) -> Result<(), Error> {
         let message = self.route_message(route)?;
         self.change(&format!("delete route {route}"), Message::DelRoute(message), 0)
-    }
-
-    fn names(&mut self) -> Result<Names, Error> {
-        Ok(self.links()?.into_iter().map(|link| (link.index, link.name)).collect())
     }
 
     fn route_message(&mut self, route: &Route) -> Result<RouteMessage, Error> {
@@ -233,7 +226,7 @@ fn gateway(route: &Route, hop: &Hop) -> Option<RouteAttribute> {
 }
 
 /// Decodes a route; returns `None` for families other than IPv4 and IPv6.
-pub(super) fn read(message: &RouteMessage, names: &Names) -> Option<Route> {
+pub(super) fn read(message: &RouteMessage, names: &mut Names) -> Option<Route> {
     let header = &message.header;
     let mut route = Route {
         dest: IpNet::new(unspecified(header.address_family)?, header.destination_prefix_length).ok()?,
@@ -304,7 +297,7 @@ pub(super) fn read(message: &RouteMessage, names: &Names) -> Option<Route> {
     Some(route)
 }
 
-fn read_hop(hop: &RouteNextHop, names: &Names, route: &mut Route) {
+fn read_hop(hop: &RouteNextHop, names: &mut Names, route: &mut Route) {
     let mut read = Hop {
         via: None,
         dev: device(names, hop.interface_index),
@@ -324,13 +317,13 @@ fn read_hop(hop: &RouteNextHop, names: &Names, route: &mut Route) {
 }
 
 /// Returns the name of a device. The kernel has none with index 0, which stands for no device in a request.
-fn device(names: &Names, index: u32) -> Option<String> {
-    (index != 0).then(|| name(names, index))
+fn device(names: &mut Names, index: u32) -> Option<String> {
+    (index != 0).then(|| names.of(index))
 }
 
 pub(super) fn read_route_to(
     message: &RouteMessage,
-    names: &Names,
+    names: &mut Names,
     asked_from: Option<IpAddr>,
 ) -> Option<RouteTo> {
     let route = read(message, names)?;
@@ -379,10 +372,6 @@ fn via(attribute: &RouteAttribute) -> Option<IpAddr> {
         RouteAttribute::Via(RouteVia::Inet6(address)) => Some(IpAddr::V6(*address)),
         _ => None,
     }
-}
-
-fn name(names: &Names, index: u32) -> String {
-    names.get(&index).cloned().unwrap_or_else(|| format!("if{index}"))
 }
 
 fn family(address: IpAddr) -> AddressFamily {

@@ -13,7 +13,7 @@ use super::Error;
 /// RTNLGRP_* of linux/rtnetlink.h: LINK; IPV4_IFADDR, ROUTE and RULE; IPV6_IFADDR, ROUTE and RULE.
 const GROUPS: [u32; 7] = [1, 5, 7, 8, 9, 11, 19];
 /// Maximum number of messages per [`Watch::drain`]; the descriptor stays readable if more are queued.
-const MAX_MESSAGES: u32 = 64;
+const MAX_MESSAGES: u32 = 4096;
 /// Size of the receive buffer, in bytes. Messages may be truncated: only their sender is checked.
 const BUFFER: usize = 64;
 
