@@ -41,6 +41,32 @@ impl FileWatch {
         }
     }
 
+    /// Watches these files for removal and renaming, and their directories for renaming: what happens to other files of
+    /// the directories wakes nobody. Those that do not exist are not watched.
+    ///
+    /// # Errors
+    /// As [`FileWatch::new`].
+    pub fn of_removal(files: Vec<PathBuf>) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        {
+            use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+            let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+            // The number of names is an attribute; a file that is open is deleted only when it is closed.
+            let gone = AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_DELETE_SELF;
+            for path in files.iter().flat_map(|file| [Some(file.as_path()), file.parent()]).flatten() {
+                if path.exists() {
+                    inotify.add_watch(path, gone)?;
+                }
+            }
+            Ok(Self { files, inotify })
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            drop(files);
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
     /// Returns the watched files.
     #[must_use]
     pub fn files(&self) -> &[PathBuf] {
@@ -116,5 +142,30 @@ mod tests {
         assert!(watch.take());
         fs::remove_file(&file).unwrap();
         assert!(watch.take() && !watch.take());
+    }
+
+    #[test]
+    fn reports_removal_of_open_files_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("control");
+        fs::create_dir(&inner).unwrap();
+        let paths = ["vpn.sock", "vpn.lock", "vpn.status"].map(|name| inner.join(name));
+        let _socket = std::os::unix::net::UnixListener::bind(&paths[0]).unwrap();
+        let _lock = fs::File::create(&paths[1]).unwrap();
+        let watch = || FileWatch::of_removal(paths.to_vec()).unwrap();
+        let others = watch();
+        for name in ["other.sock", "other.lock"] {
+            assert!(write(&inner.join(name), "1"));
+            fs::remove_file(inner.join(name)).unwrap();
+        }
+        assert!(!others.take(), "files of another tunnel");
+        for path in &paths[..2] {
+            let removed = watch();
+            fs::remove_file(path).unwrap();
+            assert!(removed.take(), "{}", path.display());
+        }
+        let renamed = watch();
+        fs::rename(&inner, dir.path().join("elsewhere")).unwrap();
+        assert!(renamed.take());
     }
 }

@@ -86,8 +86,8 @@ fn read(
     let known = schema::children("");
     for (key, advice) in schema::required("") {
         // `check_keys` has already reported a misspelt key.
-        let meant = |word: &str| word == key || nearest(word, known.iter().copied()) == Some(key);
-        if !table.keys().any(|word| meant(word.get_ref())) {
+        let meant = |word: &str| nearest(word, known.iter().copied()) == Some(key);
+        if !table.contains_key(key) && !table.keys().any(|word| meant(word.get_ref())) {
             reader.drafts.push(Draft::error(header, format!("profile `{name}` has no `{key}`"), advice));
         }
     }

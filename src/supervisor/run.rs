@@ -55,7 +55,7 @@ use crate::{
     engine::message::ToEngine,
     failure::{Failure, FailureKind, Phase},
     os::{
-        launch,
+        launch, memory,
         signals::{self, Signals},
         wait::{self, Interest},
     },
@@ -345,6 +345,7 @@ impl Supervisor {
             Action::Ready => {
                 let tun = self.tun_name().unwrap_or_default();
                 self.report.ready(tun, self.machine.server());
+                memory::return_freed();
             }
             Action::WithdrawRoutes => self.steps.withdraw_routes(),
             Action::Waiting(wait) => self.report.waiting(Some(wait)),
@@ -420,8 +421,7 @@ impl Supervisor {
         let servers = self.machine.servers_to_reach();
         let is_looked_up = self.profile.retry.from_start && !self.machine.was_up();
         let is_looked_up = is_looked_up && self.machine.server().is_none();
-        let steps = &mut self.steps;
-        let next_hop = || {
+        let look = |steps: &mut Steps| {
             steps.follow_collisions(has_device);
             let mut found = None;
             for server in servers {
@@ -438,9 +438,11 @@ impl Supervisor {
             network_watch::warn_of(steps.follow_networks(found.as_ref().ok()));
             Some(found)
         };
-        if let Some(input) = self.network.poll(self.machine.state(), next_hop) {
+        let steps = &mut self.steps;
+        if let Some(input) = self.network.poll(self.machine.state(), || steps.with_route_cache(look)) {
             self.handle(input);
         }
+        memory::return_freed();
     }
 
     fn expire(&mut self) {

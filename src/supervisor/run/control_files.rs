@@ -21,7 +21,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// Time between two attempts, doubled up to [`CHECK_INTERVAL`] while they follow each other.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The watch on the control directory.
+/// The watch on the files.
 #[derive(Debug)]
 pub(super) struct ControlFiles {
     name: String,
@@ -74,7 +74,7 @@ impl ControlFiles {
             platform::status_socket(&self.name),
             platform::lock_file(&self.name),
         ];
-        self.watch = FileWatch::new(files)
+        self.watch = FileWatch::of_removal(files)
             .inspect_err(|error| tracing::debug!(%error, "the control directory is looked at once a minute"))
             .ok();
     }

@@ -41,6 +41,10 @@ pub(super) struct NetworkWatch {
     sleep: Option<Sleep>,
     resolver_files: ResolverFiles,
     burst: Debounce,
+    /// How long the last poll took, with the look for what is missing.
+    took: Duration,
+    /// What the last poll found.
+    last: Option<NetworkState>,
     restore_limit: RestoreLimit,
     /// For how long [`Instant`] stood still since [`NetworkWatch::take_woke`], if the host was suspended or this
     /// process stopped; zero if it counted that time.
@@ -59,6 +63,8 @@ impl NetworkWatch {
             sleep: sleep.ok(),
             resolver_files: ResolverFiles::watch(Instant::now()),
             burst: Debounce::default(),
+            took: Duration::ZERO,
+            last: None,
             restore_limit: RestoreLimit::default(),
             woke: None,
             local: None,
@@ -68,7 +74,10 @@ impl NetworkWatch {
     /// Returns the descriptors of the routing messages, of the clock, and of the files that name resolvers.
     pub fn fds(&self) -> [Option<BorrowedFd<'_>>; 3] {
         let clock = self.sleep.as_ref().and_then(Sleep::fd);
-        [self.watch.as_ref().map(AsFd::as_fd), clock, self.resolver_files.fd()]
+        // The further messages of a burst wait until the poll is due: with many tunnels each message of one wakes all
+        // others.
+        let watch = self.watch.as_ref().filter(|_| self.burst.next_timeout().is_none());
+        [watch.map(AsFd::as_fd), clock, self.resolver_files.fd()]
     }
 
     pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
@@ -117,6 +126,9 @@ impl NetworkWatch {
             // No longer due, whether or not the poll finds something to restore.
             self.restore_limit.may(now);
         }
+        if self.burst.is_due(now) && self.watch.as_mut().is_some_and(Watch::drain) {
+            self.burst.record(now);
+        }
         self.burst.take(now) || again
     }
 
@@ -132,8 +144,11 @@ impl NetworkWatch {
         if let Some(outlook) = &outlook {
             tracing::debug!("the network: {outlook:?}");
         }
+        let found = self.last != outlook;
+        self.last.clone_from(&outlook);
         let now = Instant::now();
-        self.burst.polled(now, now.saturating_duration_since(began));
+        self.took = now.saturating_duration_since(began);
+        self.burst.polled(now, self.took, found);
         outlook.map(Input::Network)
     }
 
@@ -162,9 +177,14 @@ impl NetworkWatch {
             return;
         }
         let (missing, done) = renew();
+        let ended = Instant::now();
         if missing > 0 {
             self.restore_limit.put_back(now);
             tracing::info!("{missing} of the tunnel's routes and rules were gone: restored");
+            self.burst.polled(ended, self.took, true);
+        } else {
+            self.took += ended.saturating_duration_since(now);
+            self.burst.took(ended, self.took);
         }
         warn_of(done);
     }

@@ -112,6 +112,14 @@ impl Steps {
         facts(opened(&mut self.changes)?, &self.profile, server)
     }
 
+    /// Runs `work` with the routing tables read once for all its questions.
+    pub fn with_route_cache<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.changes.iter_mut().for_each(|changes| changes.cache_routes(true));
+        let done = work(self);
+        self.changes.iter_mut().for_each(|changes| changes.cache_routes(false));
+        done
+    }
+
     /// Returns the current next hop to a server.
     pub fn next_hop(&mut self, server: Ipv4Addr) -> Result<NextHop, ApplyError> {
         opened(&mut self.changes)?.next_hop(server, self.profile.localbind)
