@@ -80,7 +80,7 @@ pub fn run(program: &Path, rounds: usize, only: &str, picture: Option<&str>) {
     let mut groups = Vec::new();
     for (number, condition) in CONDITIONS.into_iter().enumerate() {
         let Condition { loss, reorder } = condition;
-        if !condition.to_string().contains(only) {
+        if !only.is_empty() && condition.to_string() != only {
             continue;
         }
         let seed = 1000 * number as u64 + 7;

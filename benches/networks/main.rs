@@ -4,7 +4,7 @@
 //! cargo bench --bench networks -- setup              set-up with 0, 20 and 100 ms of delay
 //! cargo bench --bench networks -- tunnels            1, 10, 100 and 500 tunnels
 //! cargo bench --bench networks -- loss               goodput and delay with losses and reordering
-//! cargo bench --bench networks -- loss --only "1 %"   conditions with these words
+//! cargo bench --bench networks -- loss --only "1 % lost"   one condition, by its name
 //! cargo bench --bench networks -- loss --rounds 9    more rounds than five; of tunnels, more than one
 //! cargo bench --bench networks -- tunnels --program PATH    another build of pptpctl
 //! cargo bench --bench networks -- loss --svg FILE    also writes a picture

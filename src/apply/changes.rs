@@ -120,7 +120,7 @@ impl Changes {
         };
         let device = Device { name: link.name, index: link.index, existed: true };
         if self.ledger.record().device.as_ref().is_some_and(|earlier| *earlier != device) {
-            let _lock = StateLock::take(&self.directories.state)?;
+            let _lock = self.lock()?;
             self.undo_device_steps()?;
         }
         self.ledger.device(device)
@@ -145,7 +145,7 @@ impl Changes {
     /// [`Changes::undo_all_and_close`] undoes them.
     pub fn perform(&mut self, plan: &Plan) -> Result<(), ApplyError> {
         check_resolved(plan)?;
-        let mut lock = StateLock::take(&self.directories.state)?;
+        let mut lock = self.lock()?;
         self.perform_steps(plan, &mut lock)?;
         let wanted: HashSet<Key> = plan.steps.iter().map(Step::key).collect();
         let stale = |entry: &&Entry| entry.part == plan.part && !wanted.contains(&entry.step.key());
@@ -174,7 +174,8 @@ impl Changes {
     /// As [`Changes::perform`].
     pub fn extend(&mut self, plan: &Plan) -> Result<(), ApplyError> {
         check_resolved(plan)?;
-        self.perform_steps(plan, &mut StateLock::take(&self.directories.state)?)
+        let mut lock = self.lock()?;
+        self.perform_steps(plan, &mut lock)
     }
 
     fn perform_steps(&mut self, plan: &Plan, lock: &mut StateLock) -> Result<(), ApplyError> {
@@ -210,6 +211,13 @@ impl Changes {
 
     fn held_entry(&self, key: &Key) -> Option<Entry> {
         self.ledger.record().entries.iter().find(|entry| entry.step.key() == *key).cloned()
+    }
+
+    /// Takes the lock on the state directory. What was read before may be out of date: another tunnel had the lock.
+    fn lock(&mut self) -> Result<StateLock, ApplyError> {
+        let lock = StateLock::take(&self.directories.state)?;
+        self.host.cache.invalidate_all();
+        Ok(lock)
     }
 
     /// Runs a series of steps, each of which reads the routing table first, on one cache of the tables.
@@ -316,7 +324,7 @@ impl Changes {
     /// without the lock if the lock can't be taken, because leaving steps in force is worse. Returns the
     /// lock, for further work under it.
     pub(super) fn undo_all(&mut self, which: impl Fn(&Step) -> bool) -> (Option<StateLock>, Vec<ApplyError>) {
-        let (mut lock, mut errors) = match StateLock::take(&self.directories.state) {
+        let (mut lock, mut errors) = match self.lock() {
             Ok(lock) => (Some(lock), Vec::new()),
             Err(error) => (None, vec![error]),
         };

@@ -184,6 +184,12 @@ impl Host {
         self.inside(|kernel| kernel.run(program)).map_err(failed)?
     }
 
+    /// Runs a program that changes nothing.
+    pub(super) fn query(&mut self, program: &Program) -> Result<Output, ProgramError> {
+        let failed = |error| ProgramError::Spawn { program: program.name(), error };
+        self.inside(|kernel| kernel.run(program)).map_err(failed)?
+    }
+
     /// Does the same as [`Host::run`], where a non-zero exit status is an error.
     pub(super) fn run_successfully(&mut self, program: &Program) -> Result<Output, ProgramError> {
         self.run(program)?.or_failed(program)

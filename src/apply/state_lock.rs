@@ -24,8 +24,8 @@ use crate::os::{
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// First and longest interval at which a held lock is tried again; each is twice the one before. Hundreds of tunnels may
-/// wait for it.
-const INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(80)];
+/// wait for it; those that have waited for long must not have much less of a chance than the new ones.
+const INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(20)];
 
 /// The lock, while it lives.
 #[derive(Debug)]

@@ -51,11 +51,16 @@ impl FileWatch {
         {
             use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
             let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-            // The number of names is an attribute; a file that is open is deleted only when it is closed.
-            let gone = AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_DELETE_SELF;
-            for path in files.iter().flat_map(|file| [Some(file.as_path()), file.parent()]).flatten() {
-                if path.exists() {
-                    inotify.add_watch(path, gone)?;
+            let moved = AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_DELETE_SELF;
+            // The number of names is an attribute; a file that is open is deleted only when it is closed. Of a directory the
+            // attributes of its files are reported too.
+            let unlinked = moved | AddWatchFlags::IN_ATTRIB;
+            let directories = files.iter().filter_map(|file| Some((file.parent()?, moved)));
+            let watched = files.iter().map(|file| (file.as_path(), unlinked)).chain(directories);
+            for (path, events) in watched {
+                match inotify.add_watch(path, events) {
+                    Err(nix::errno::Errno::ENOENT) => {}
+                    outcome => drop(outcome?),
                 }
             }
             Ok(Self { files, inotify })
@@ -156,9 +161,12 @@ mod tests {
         let others = watch();
         for name in ["other.sock", "other.lock"] {
             assert!(write(&inner.join(name), "1"));
+            fs::set_permissions(inner.join(name), std::os::unix::fs::PermissionsExt::from_mode(0o666))
+                .unwrap();
             fs::remove_file(inner.join(name)).unwrap();
         }
-        assert!(!others.take(), "files of another tunnel");
+        let woken = crate::os::wait::readable(others.fd().unwrap(), std::time::Instant::now()).unwrap();
+        assert!(!woken, "files of another tunnel");
         for path in &paths[..2] {
             let removed = watch();
             fs::remove_file(path).unwrap();

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, AsRawFd};
 /// SIOCGIFNAME of linux/sockios.h.
 const GET_NAME: libc::Ioctl = 0x8910;
 
-/// Returns the name of the interface with this index in the network namespace of a socket of any kind. Takes no lock of the
-/// kernel's, as a request by netlink does.
+/// Returns the name of the interface with this index in the network namespace of an internet socket. Takes no lock
+/// of the kernel's, as a request by netlink does.
 #[must_use]
 pub fn name(socket: impl AsFd, index: u32) -> Option<String> {
     let ifr_ifru = libc::__c_anonymous_ifr_ifru { ifru_ifindex: i32::try_from(index).ok()? };

@@ -28,6 +28,8 @@ pub struct Debounce {
     pause_until: Option<Instant>,
     /// Number of polls in succession that found nothing, since there was last no notification during a pause.
     fruitless: u32,
+    /// Whether the poll under way is that of a burst.
+    is_of_burst: bool,
 }
 
 impl Debounce {
@@ -59,13 +61,15 @@ impl Debounce {
         let due = self.is_due(now);
         if due {
             self.burst = None;
+            self.is_of_burst = true;
         }
         due
     }
 
     /// Records that a poll has ended, how long it took, and whether it found a change.
     pub fn polled(&mut self, now: Instant, took: Duration, found: bool) {
-        self.fruitless = if found { 0 } else { self.fruitless.saturating_add(1) };
+        let is_of_burst = std::mem::take(&mut self.is_of_burst);
+        self.fruitless = if found || !is_of_burst { 0 } else { self.fruitless.saturating_add(1) };
         self.took(now, took);
     }
 
@@ -164,5 +168,14 @@ mod tests {
         storm.polled(due + 10_100 * MS, 5 * MS, false);
         storm.record(due + 10_100 * MS);
         assert_eq!(storm.next_timeout().unwrap().0, due + 10_200 * MS, "it was quiet");
+        for _ in 0..8 {
+            storm.polled(due + 20_000 * MS, 5 * MS, false);
+        }
+        storm.record(due + 20_000 * MS);
+        assert_eq!(
+            storm.next_timeout().unwrap().0,
+            due + 20_100 * MS,
+            "polls for another reason do not count"
+        );
     }
 }

@@ -422,7 +422,7 @@ impl Supervisor {
         let is_looked_up = self.profile.retry.from_start && !self.machine.was_up();
         let is_looked_up = is_looked_up && self.machine.server().is_none();
         let look = |steps: &mut Steps| {
-            steps.follow_collisions(has_device);
+            let mut has_changed = steps.with_route_cache(|steps| steps.follow_collisions(has_device));
             let mut found = None;
             for server in servers {
                 found = Some(steps.next_hop(*server.ip()));
@@ -433,13 +433,16 @@ impl Supervisor {
             if is_looked_up && !found.as_ref().is_some_and(Result::is_ok) {
                 found = Some(steps.next_hop_to_internet());
             }
-            let found = found?;
-            // Also without a path to the server.
-            network_watch::warn_of(steps.follow_networks(found.as_ref().ok()));
-            Some(found)
+            if let Some(found) = &found {
+                // Also without a path to the server.
+                let followed = steps.follow_networks(found.as_ref().ok());
+                has_changed |= followed.as_ref().is_ok_and(|changed| *changed);
+                network_watch::warn_of(followed.map(drop));
+            }
+            (found, has_changed)
         };
         let steps = &mut self.steps;
-        if let Some(input) = self.network.poll(self.machine.state(), || steps.with_route_cache(look)) {
+        if let Some(input) = self.network.poll(self.machine.state(), || look(steps)) {
             self.handle(input);
         }
         memory::return_freed();

@@ -18,6 +18,8 @@ impl Changes {
     /// # Errors
     /// Returns an error if there is no route to the server ([`crate::net::routes::Error::is_unreachable`]).
     pub fn facts(&mut self, server: Ipv4Addr, source: Option<Ipv4Addr>) -> Result<Facts, ApplyError> {
+        // Plans are made of this: nothing older than the next hop.
+        self.host.cache.invalidate_all();
         let next_hop = self.next_hop(server, source)?;
         Ok(Facts {
             server: Some(IpAddr::V4(server)),

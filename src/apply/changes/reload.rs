@@ -4,7 +4,7 @@ use super::{Changes, undo};
 use crate::{
     apply::{
         ApplyError,
-        ledger::{Entry, PriorState, StateLock},
+        ledger::{Entry, PriorState},
         steps,
     },
     plan::{FirewallStep, HookStep, Part, PfRules, Plan, Step},
@@ -24,7 +24,7 @@ impl Changes {
     /// # Errors
     /// Returns the error of the former down hook, or of the ledger.
     pub fn replace_hook(&mut self, plan: &Plan) -> Result<(), ApplyError> {
-        let mut lock = StateLock::take(&self.directories.state)?;
+        let mut lock = self.lock()?;
         let held = self.ledger.record().entries.iter().find_map(|entry| match &entry.step {
             Step::Hook(hook) => Some((entry.clone(), hook.clone())),
             _ => None,
@@ -53,7 +53,7 @@ impl Changes {
     /// # Errors
     /// Returns the error of the first that can't be loaded; its former rules stay.
     pub fn reload_rules(&mut self, plans: &[&Plan]) -> Result<(), ApplyError> {
-        let _lock = StateLock::take(&self.directories.state)?;
+        let _lock = self.lock()?;
         let stays = |entry: &&Entry| {
             has_file(&entry.step)
                 && plans.iter().any(|plan| plan.part == entry.part && plan.steps.contains(&entry.step))

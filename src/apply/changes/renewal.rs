@@ -7,7 +7,7 @@ use super::Changes;
 use crate::{
     apply::{
         ApplyError,
-        ledger::{Entry, PriorState, StateLock},
+        ledger::{Entry, PriorState},
         steps,
     },
     plan::{RemoveDefaultStep, Step},
@@ -34,12 +34,8 @@ impl Changes {
         if missing.is_empty() && seen.is_ok() {
             return (missing, Ok(()));
         }
-        match StateLock::take(&self.directories.state) {
-            Ok(_lock) => {
-                // Another tunnel may have changed them while it had the lock.
-                self.host.cache.invalidate_all();
-                self.renew_entries(which)
-            }
+        match self.lock() {
+            Ok(_lock) => self.renew_entries(which),
             Err(error) => (Vec::new(), Err(error)),
         }
     }

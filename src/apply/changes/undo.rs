@@ -23,6 +23,8 @@ pub(in crate::apply) fn undo_entries(
     which: impl Fn(&Step) -> bool,
 ) -> Vec<ApplyError> {
     host.cache.begin();
+    // Also after a bug has ended a look.
+    host.refuses_changes = false;
     let mut entries = ledger.record().entries.clone();
     entries.retain(|entry| which(&entry.step));
     entries.sort_by_key(|entry| std::cmp::Reverse((entry.part, entry.number)));

@@ -49,7 +49,7 @@ impl Perform for LeakFilterStep {
 
     /// Loads the rules again if another program has flushed the anchor.
     fn renew(&self, host: &mut Host, before: &PriorState) -> Result<bool, Cause> {
-        let rules = pf::pfctl(host, &["-q", "-a", &self.anchor, "-s", "rules"], None)?;
+        let rules = pf::query(host, &["-q", "-a", &self.anchor, "-s", "rules"])?;
         let is_gone = rules.success() && rules.stdout.trim().is_empty();
         if is_gone {
             self.perform(host, before, &mut Vec::new())?;

@@ -96,6 +96,11 @@ pub(super) fn pfctl(host: &mut Host, args: &[&str], input: Option<&str>) -> Resu
     host.run(&program(args, input))
 }
 
+/// Asks pfctl(8) for a list.
+pub(super) fn query(host: &mut Host, args: &[&str]) -> Result<Output, ProgramError> {
+    host.query(&program(args, None))
+}
+
 fn program(args: &[&str], input: Option<&str>) -> Program {
     let program = Program::find("pfctl", args);
     match input {

@@ -35,10 +35,10 @@ impl Netlink {
 
     /// Lists the addresses of one interface, or of all with index 0. A kernel before 4.20 lists all.
     fn list_addresses(&mut self, index: u32) -> Result<Vec<InterfaceAddress>, Error> {
-        let mut names = self.names()?;
+        let mut names = self.names();
         let mut request = AddressMessage::default();
         request.header.index = index;
-        let found = self.dump("list addresses", &Message::GetAddress(request), |found, answer| {
+        let found = self.last_dump("list addresses", &Message::GetAddress(request), |found, answer| {
             if let Ok(Message::NewAddress(message)) = answer {
                 found.extend(read(&message, &mut names));
             }
@@ -47,7 +47,8 @@ impl Netlink {
         match found {
             // It has disappeared.
             Err(error) if index != 0 && error.is_absent() => Ok(Vec::new()),
-            found => found,
+            // An address that was added or deleted meanwhile is missing or not; another message of the kernel follows.
+            found => found.map(|(found, _consistent)| found),
         }
     }
 

@@ -1,15 +1,17 @@
 //! The names of interfaces, which messages have as indices.
 
-use std::{collections::HashMap, os::fd::OwnedFd};
+use std::{collections::HashMap, sync::Arc};
 
-use super::{Error, Netlink};
+use socket2::Socket;
+
+use super::Netlink;
 use crate::os::interface;
 
 /// Interface names by index. Each is looked up at its first use: a host may have hundreds of interfaces.
 pub(super) struct Names {
     known: HashMap<u32, String>,
     /// A socket in the network namespace of the interfaces.
-    socket: Option<OwnedFd>,
+    socket: Option<Arc<Socket>>,
 }
 
 impl Names {
@@ -24,7 +26,7 @@ impl Names {
     pub(super) fn of(&mut self, index: u32) -> String {
         let socket = self.socket.as_ref();
         let look_up = || {
-            let found = socket.and_then(|socket| interface::name(socket, index));
+            let found = socket.and_then(|socket| interface::name(socket.as_ref(), index));
             found.unwrap_or_else(|| format!("if{index}"))
         };
         self.known.entry(index).or_insert_with(look_up).clone()
@@ -33,8 +35,7 @@ impl Names {
 
 impl Netlink {
     /// Returns the names of the interfaces in the network namespace of this socket.
-    pub(super) fn names(&self) -> Result<Names, Error> {
-        let failed = |error: std::io::Error| Error::other("look up interfaces", error.to_string());
-        Ok(Names { known: HashMap::new(), socket: Some(self.share().map_err(failed)?) })
+    pub(super) fn names(&self) -> Names {
+        Names { known: HashMap::new(), socket: Some(Arc::clone(&self.lookup)) }
     }
 }

@@ -55,7 +55,7 @@ impl Netlink {
         source: Option<IpAddr>,
         selectors: Vec<RouteAttribute>,
     ) -> Result<RouteTo, Error> {
-        let mut names = self.names()?;
+        let mut names = self.names();
         let mut message = RouteMessage::default();
         message.header.address_family = family(to);
         message.header.destination_prefix_length = host_bits(to);
@@ -96,7 +96,7 @@ impl Netlink {
         filter: &Filter,
         is_needed: impl Fn(&[u8]) -> bool,
     ) -> Result<Vec<Route>, Error> {
-        let mut names = self.names()?;
+        let mut names = self.names();
         let mut message = RouteMessage::default();
         message.header.address_family = if filter.ipv6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
         if let Some(table) = filter.table {

@@ -1,9 +1,6 @@
 //! The message exchange: a request, its answers, its acknowledgement.
 
-use std::{
-    io,
-    os::fd::{AsFd, OwnedFd},
-};
+use std::{io, sync::Arc};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -46,6 +43,8 @@ pub(super) struct Undecoded<'a> {
 /// An rtnetlink socket, in the network namespace in which it was opened.
 pub struct Netlink {
     socket: Socket,
+    /// For the names of interfaces: before Linux 4.6 netlink has no ioctl(2).
+    pub(super) lookup: Arc<socket2::Socket>,
     sequence: u32,
     buffer: Vec<u8>,
 }
@@ -70,12 +69,8 @@ impl Netlink {
         {
             drop(option);
         }
-        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
-    }
-
-    /// Returns another descriptor of the socket.
-    pub(super) fn share(&self) -> io::Result<OwnedFd> {
-        self.socket.as_fd().try_clone_to_owned()
+        let lookup = Arc::new(socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?);
+        Ok(Self { socket, lookup, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }
 
     /// Sends a request for a change; returns after the kernel has made it.
@@ -101,15 +96,30 @@ impl Netlink {
         message: &Message,
         mut take: impl FnMut(&mut Vec<T>, Answer<'_>) -> Result<(), Error>,
     ) -> Result<Vec<T>, Error> {
+        match self.last_dump(what, message, &mut take)? {
+            (found, true) => Ok(found),
+            (_, false) => Err(Error::other(what, "the table changed faster than it could be read")),
+        }
+    }
+
+    /// Does the same; `false` if the last answers were inconsistent too.
+    pub(super) fn last_dump<T>(
+        &mut self,
+        what: &str,
+        message: &Message,
+        mut take: impl FnMut(&mut Vec<T>, Answer<'_>) -> Result<(), Error>,
+    ) -> Result<(Vec<T>, bool), Error> {
+        let mut last = (Vec::new(), false);
         for _ in 0..DUMP_ATTEMPTS {
             let mut found = Vec::new();
             let consistent =
                 self.exchange(what, message.clone(), NLM_F_DUMP, &mut |answer| take(&mut found, answer))?;
+            last = (found, consistent);
             if consistent {
-                return Ok(found);
+                break;
             }
         }
-        Err(Error::other(what, "the table changed faster than it could be read"))
+        Ok(last)
     }
 
     /// Sends, then reads until the acknowledgement or the end of the dump. `false`: the dump is inconsistent.

@@ -14,6 +14,9 @@ use super::Error;
 const GROUPS: [u32; 7] = [1, 5, 7, 8, 9, 11, 19];
 /// Maximum number of messages per [`Watch::drain`]; the descriptor stays readable if more are queued.
 const MAX_MESSAGES: u32 = 4096;
+/// Size of the socket's queue, in bytes: messages wait in it while the subscriber waits for the end of a burst, and hundreds of
+/// subscribers have one each. Its overflow counts as a change.
+const QUEUE: u32 = 32 * 1024;
 /// Size of the receive buffer, in bytes. Messages may be truncated: only their sender is checked.
 const BUFFER: usize = 64;
 
@@ -37,6 +40,7 @@ impl Watch {
         let groups = GROUPS.iter().fold(0, |groups, group| groups | 1_u32 << (group - 1));
         socket.bind(&SocketAddr::new(0, groups))?;
         socket.set_non_blocking(true)?;
+        socket.set_rx_buf_sz(QUEUE)?;
         Ok(Self { socket, buffer: Vec::with_capacity(BUFFER) })
     }
 

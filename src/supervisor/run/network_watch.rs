@@ -24,6 +24,9 @@ use crate::{
 /// hypervisor, was stopped: the peer may have given up on the connection.
 const OVERSLEPT: Duration = Duration::from_secs(5);
 
+/// Counts as the duration of a look for missing routes at most: it may have waited for another tunnel, which has put them back.
+const LONGEST_LOOK: Duration = Duration::from_millis(50);
+
 /// Returns a warning for log and status.
 fn conflict_message() -> String {
     format!(
@@ -132,19 +135,20 @@ impl NetworkWatch {
         self.burst.take(now) || again
     }
 
-    /// Polls the network, with the kernel's next hop to the server. Returns `None`, for no change, if there is
-    /// no server yet or the kernel cannot be queried.
+    /// Polls the network with `look`, which returns the kernel's next hop to the server, and whether it has changed
+    /// anything. Returns `None`, for no change, if there is no server yet or the kernel cannot be queried.
     pub fn poll(
         &mut self,
         state: TunnelState,
-        next_hop: impl FnOnce() -> Option<Result<NextHop, ApplyError>>,
+        look: impl FnOnce() -> (Option<Result<NextHop, ApplyError>>, bool),
     ) -> Option<Input> {
         let began = Instant::now();
-        let outlook = next_hop().and_then(|next_hop| self.outlook(state, next_hop));
+        let (next_hop, has_changed) = look();
+        let outlook = next_hop.and_then(|next_hop| self.outlook(state, next_hop));
         if let Some(outlook) = &outlook {
             tracing::debug!("the network: {outlook:?}");
         }
-        let found = self.last != outlook;
+        let found = has_changed || self.last != outlook;
         self.last.clone_from(&outlook);
         let now = Instant::now();
         self.took = now.saturating_duration_since(began);
@@ -183,7 +187,7 @@ impl NetworkWatch {
             tracing::info!("{missing} of the tunnel's routes and rules were gone: restored");
             self.burst.polled(ended, self.took, true);
         } else {
-            self.took += ended.saturating_duration_since(now);
+            self.took += ended.saturating_duration_since(now).min(LONGEST_LOOK);
             self.burst.took(ended, self.took);
         }
         warn_of(done);

@@ -235,14 +235,14 @@ impl Steps {
         changes.perform(&self.collisions.around_transport(transport))
     }
 
-    /// Lets the kill switch pass the networks to which this host is connected now, if they have changed.
-    pub fn follow_networks(&mut self, next_hop: Option<&NextHop>) -> Result<(), ApplyError> {
+    /// Lets the kill switch pass the networks to which this host is connected now; returns whether they have changed.
+    pub fn follow_networks(&mut self, next_hop: Option<&NextHop>) -> Result<bool, ApplyError> {
         let changes = opened(&mut self.changes)?;
         if !changes.networks_changed(next_hop) {
-            return Ok(());
+            return Ok(false);
         }
         tracing::info!("the networks of this host have changed: the rules of the kill switch follow");
-        changes.follow_networks(next_hop)
+        changes.follow_networks(next_hop).map(|()| true)
     }
 
     /// Restores routes and rules of ours that were deleted; returns how many were.

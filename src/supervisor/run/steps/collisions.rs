@@ -151,10 +151,11 @@ impl Steps {
     }
 
     /// Compares again after a change of the network: takes away what collides now, and performs the plans again
-    /// when something no longer does. `has_device` is whether the tunnel's device is there.
-    pub fn follow_collisions(&mut self, has_device: bool) {
+    /// when something no longer does. `has_device` is whether the tunnel's device is there. Returns whether anything was
+    /// different.
+    pub fn follow_collisions(&mut self, has_device: bool) -> bool {
         if self.changes.is_none() || self.collisions.transport.is_none() {
-            return;
+            return false;
         }
         if self.collisions.link.is_some() {
             self.follow_taken_traffic();
@@ -165,12 +166,12 @@ impl Steps {
             self.compare_link(&link, &host);
         }
         if (&self.collisions.found, &self.collisions.addresses) == (&before.0, &before.1) {
-            return;
+            return false;
         }
         log_difference(&before.0, &self.collisions.found);
         let (left_out, refusal) =
             (self.collisions.found.left_out_prefixes(), self.collisions.addresses.refusal.clone());
-        let Some(changes) = &mut self.changes else { return };
+        let Some(changes) = &mut self.changes else { return true };
         // First of all the host gets its network back.
         let mut errors = changes.withdraw_routes_to(&left_out);
         if let Some(words) = refusal {
@@ -188,7 +189,7 @@ impl Steps {
             None => self.collisions.without_path(),
         };
         let network = self.network_in_force(has_device);
-        let Some(changes) = &mut self.changes else { return };
+        let Some(changes) = &mut self.changes else { return true };
         for plan in transport.iter().chain(&network) {
             errors.extend(changes.perform(plan).err());
         }
@@ -196,6 +197,7 @@ impl Steps {
             // Another message of the kernel follows while the network is still changing.
             tracing::warn!("after a change of the network: {error}");
         }
+        true
     }
 
     /// Returns the network plan of the last link as it applies now, if it is in force. `has_device` is whether the
