@@ -1,11 +1,12 @@
 //! Cached routing tables, for a batch of steps that each check one prefix.
 //!
 //! The kernel only dumps whole tables, so a thousand routes that are each checked before they are added would
-//! cost a thousand dumps, and a poll of the network reads the main table for one question after the other. From [`RouteCache::begin`] to [`RouteCache::end`] a dump is reused for a short time
-//! ([`FRESH`]). A prefix that is changed through the cache is read again; everything is, after an operation
-//! that may change routes as a side effect (a device goes down, a program is run). A change by another
-//! program within that time is noticed late, as if it had come between our check and our write, a race that
-//! nothing here could prevent anyway.
+//! cost a thousand dumps, and a poll of the network reads the main table for one question after the other.
+//! From [`RouteCache::begin`] to [`RouteCache::end`] a dump is reused for a short time ([`FRESH`]). A prefix
+//! that is changed through the cache is read again; everything is, after an operation that may change routes as
+//! a side effect (a device goes down, a program is run). A change by another program within that time is
+//! noticed late, as if it had come between our check and our write, a race that nothing here could prevent
+//! anyway.
 //!
 //! Does not own what is done with the routes (`steps`).
 

@@ -150,8 +150,11 @@ fn gateways(route: &Route) -> impl Iterator<Item = IpAddr> + '_ {
 
 /// Returns the addresses of this host, apart from those of the tunnel's device.
 fn addresses(host: &mut Host, own: Option<&str>) -> Vec<IpAddr> {
-    let all = host.addresses().unwrap_or_default().into_iter();
-    all.filter(|one| Some(one.dev.as_str()) != own).map(|one| one.address).collect()
+    let all = host.addresses().unwrap_or_else(|error| {
+        tracing::warn!("cannot list this host's addresses: {error}");
+        Vec::new()
+    });
+    all.into_iter().filter(|one| Some(one.dev.as_str()) != own).map(|one| one.address).collect()
 }
 
 /// Returns the files that name the resolvers of this host, as far as their directories exist.

@@ -13,32 +13,20 @@ pub struct FileWatch {
     inotify: nix::sys::inotify::Inotify,
 }
 
+/// The events of the files that are watched for.
+#[derive(Clone, Copy, Debug)]
+enum Events {
+    Changes,
+    Removal,
+}
+
 impl FileWatch {
     /// Watches these files, which need not exist; their directories must.
     ///
     /// # Errors
     /// Returns the kernel's error if a watch fails; [`io::ErrorKind::Unsupported`] without inotify.
     pub fn new(files: Vec<PathBuf>) -> io::Result<Self> {
-        #[cfg(target_os = "linux")]
-        {
-            use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-            let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-            let written = AddWatchFlags::IN_CLOSE_WRITE;
-            let gone = AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVED_FROM | AddWatchFlags::IN_MOVE_SELF;
-            for file in &files {
-                let directory = file.parent().unwrap_or_else(|| std::path::Path::new("/"));
-                inotify.add_watch(directory, written | gone | AddWatchFlags::IN_MOVED_TO)?;
-                if file.exists() {
-                    inotify.add_watch(file, written)?;
-                }
-            }
-            Ok(Self { files, inotify })
-        }
-        #[cfg(not(target_os = "linux"))]
-        {
-            drop(files);
-            Err(io::ErrorKind::Unsupported.into())
-        }
+        Self::watch(files, Events::Changes)
     }
 
     /// Watches these files for removal and renaming, and their directories for renaming: what happens to other files of
@@ -47,29 +35,36 @@ impl FileWatch {
     /// # Errors
     /// As [`FileWatch::new`].
     pub fn of_removal(files: Vec<PathBuf>) -> io::Result<Self> {
-        #[cfg(target_os = "linux")]
-        {
-            use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-            let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-            let moved = AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_DELETE_SELF;
+        Self::watch(files, Events::Removal)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn watch(files: Vec<PathBuf>, events: Events) -> io::Result<Self> {
+        use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+        let written = AddWatchFlags::IN_CLOSE_WRITE;
+        let gone = AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVED_FROM | AddWatchFlags::IN_MOVE_SELF;
+        let moved = AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_DELETE_SELF;
+        let (of_directory, of_file) = match events {
+            Events::Changes => (written | gone | AddWatchFlags::IN_MOVED_TO, written),
             // The number of names is an attribute; a file that is open is deleted only when it is closed. Of a directory the
             // attributes of its files are reported too.
-            let unlinked = moved | AddWatchFlags::IN_ATTRIB;
-            let directories = files.iter().filter_map(|file| Some((file.parent()?, moved)));
-            let watched = files.iter().map(|file| (file.as_path(), unlinked)).chain(directories);
-            for (path, events) in watched {
-                match inotify.add_watch(path, events) {
-                    Err(nix::errno::Errno::ENOENT) => {}
-                    outcome => drop(outcome?),
-                }
+            Events::Removal => (moved, moved | AddWatchFlags::IN_ATTRIB),
+        };
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+        for file in &files {
+            inotify.add_watch(file.parent().unwrap_or_else(|| std::path::Path::new("/")), of_directory)?;
+            match inotify.add_watch(file, of_file) {
+                Err(nix::errno::Errno::ENOENT) => {}
+                outcome => drop(outcome?),
             }
-            Ok(Self { files, inotify })
         }
-        #[cfg(not(target_os = "linux"))]
-        {
-            drop(files);
-            Err(io::ErrorKind::Unsupported.into())
-        }
+        Ok(Self { files, inotify })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn watch(files: Vec<PathBuf>, _events: Events) -> io::Result<Self> {
+        drop(files);
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Returns the watched files.

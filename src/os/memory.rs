@@ -4,8 +4,8 @@
     expect(unsafe_code, reason = "no crate of ours has this call")
 )]
 
-/// Returns freed memory to the kernel: the profiles of all tunnels were read, and one of them is needed. glibc keeps it,
-/// other C libraries return it by themselves.
+/// Returns freed memory to the kernel: that of lists which grow with the number of tunnels, as the profiles of all of them and
+/// the host's routes. glibc keeps it, other C libraries return it by themselves.
 pub fn return_freed() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: touches freed memory only, under the allocator's own locks.

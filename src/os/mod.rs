@@ -16,10 +16,11 @@
 //!   logs for the drop-in.
 //! - [`user`] runs a program with another user's rights, and [`terminal`] relays between its pty and the user's terminal;
 //!   [`prompt`] asks there for a secret.
-//! - [`batch`] moves many datagrams with one system call; [`usage`] measures resource usage, [`memory`] returns what was freed; [`cgroup`] counts the
-//!   programs that filter this process's packets; [`local_time`] formats times; [`kernel_module`] finds a driver.
-//! - `tun` has the requests of Linux's tun device, `interface` the names of its interfaces, [`ppp`] those of its PPP driver; [`path_mtu`] lets the kernel refuse
-//!   packets that are too long.
+//! - [`batch`] moves many datagrams with one system call; [`usage`] measures resource usage, [`memory`] returns what was
+//!   freed; [`cgroup`] counts the programs that filter this process's packets; [`local_time`] formats times;
+//!   [`kernel_module`] finds a driver.
+//! - `tun` has the requests of Linux's tun device, `interface` the names of its interfaces, [`ppp`] the requests of its PPP
+//!   driver; [`path_mtu`] lets the kernel refuse packets that are too long.
 //! - [`setuid`] detects a set-user-ID bit, [`private_dir`] a directory that others can change.
 //! - [`crash`] has the points at which tests kill a process.
 

@@ -421,7 +421,8 @@ impl Supervisor {
         let servers = self.machine.servers_to_reach();
         let is_looked_up = self.profile.retry.from_start && !self.machine.was_up();
         let is_looked_up = is_looked_up && self.machine.server().is_none();
-        let look = |steps: &mut Steps| {
+        let steps = &mut self.steps;
+        let look = || {
             let mut has_changed = steps.with_route_cache(|steps| steps.follow_collisions(has_device));
             let mut found = None;
             for server in servers {
@@ -441,8 +442,7 @@ impl Supervisor {
             }
             (found, has_changed)
         };
-        let steps = &mut self.steps;
-        if let Some(input) = self.network.poll(self.machine.state(), || look(steps)) {
+        if let Some(input) = self.network.poll(self.machine.state(), look) {
             self.handle(input);
         }
         memory::return_freed();
