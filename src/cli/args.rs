@@ -57,7 +57,7 @@ pub enum Command {
         /// The profile
         #[arg(required_unless_present = "autostart")]
         name: Option<String>,
-        /// Every profile with autostart = true
+        /// Every profile with autostart = true, the last first, several at the same time
         #[arg(long, conflicts_with = "name")]
         autostart: bool,
         /// As JSON, for programs

@@ -22,7 +22,7 @@ use crate::{
     supervisor::{FailureKind, Signals},
 };
 
-/// Most tunnels that are dialled at the same time.
+/// Most tunnels that are brought up or taken down at the same time.
 const AT_ONCE: usize = 8;
 
 /// Runs the command for each of them, one after the other, even after a failure. Returns the first failure that is
@@ -41,19 +41,55 @@ pub fn each(config: Option<&Path>, mut command: impl FnMut(&str) -> Code) -> Cod
 
 /// Brings each of them up: those whose order does not matter at the same time, in processes of their own, with the
 /// arguments of `process` and the name, the others by `one`. Output is in the profiles' order; the status as that of [`each`].
-pub fn up(config: Option<&Path>, process: &[&str], mut one: impl FnMut(&str) -> Code) -> Code {
+pub fn up(config: Option<&Path>, process: &[&str], one: impl FnMut(&str) -> Code) -> Code {
+    in_batches(config, process, Direction::Up, one)
+}
+
+/// Takes each of them down likewise, the last first: a tunnel may lead to the server of a later one.
+pub fn down(config: Option<&Path>, process: &[&str], one: impl FnMut(&str) -> Code) -> Code {
+    in_batches(config, process, Direction::Down, one)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Direction {
+    Up,
+    Down,
+}
+
+impl Direction {
+    /// The status of a command for a tunnel with which another command was faster.
+    fn already(self) -> Code {
+        match self {
+            Self::Up => exit::ALREADY_UP,
+            Self::Down => exit::NOT_UP,
+        }
+    }
+}
+
+fn in_batches(
+    config: Option<&Path>,
+    process: &[&str],
+    direction: Direction,
+    mut one: impl FnMut(&str) -> Code,
+) -> Code {
     let profiles = match output::profiles(config) {
         Ok(profiles) => profiles,
         Err(code) => return code,
     };
     let mut first = unreadable(&profiles);
-    for batch in batches(&wanted(&profiles)) {
+    let mut batches = batches(&wanted(&profiles));
+    if direction == Direction::Down {
+        batches.reverse();
+        batches.iter_mut().for_each(|batch| batch.reverse());
+    }
+    for batch in batches {
         if let [profile] = batch[..] {
             first = first.or(one(profile.name.as_str()));
             continue;
         }
-        // Ctrl-C reaches the processes too, each of which takes its tunnel down; this one waits for them.
-        let signals = match Signals::listen() {
+        // Ctrl-C reaches the processes too. One that brings a tunnel up then takes it down, and this one waits for it;
+        // one that takes a tunnel down leaves the rest to the supervisor.
+        let signals = match (direction == Direction::Up).then(Signals::listen).transpose() {
             Ok(signals) => signals,
             Err(wrong) => {
                 error(wrong);
@@ -66,7 +102,7 @@ pub fn up(config: Option<&Path>, process: &[&str], mut one: impl FnMut(&str) -> 
             &names,
             &is_over,
             |name| start(config, process, name),
-            |name, ended| first = first.or(show(name, ended)),
+            |name, ended| first = first.or(show(name, ended, direction.already())),
         );
         drop(signals);
         if is_over.into_inner() {
@@ -107,8 +143,8 @@ fn start(config: Option<&Path>, process: &[&str], name: &str) -> io::Result<Outp
     command.args(process).arg(name).stdin(Stdio::null()).output()
 }
 
-/// Shows what such a process has printed, and returns its exit status.
-fn show(name: &str, ended: io::Result<Output>) -> Code {
+/// Shows what such a process has printed, and returns its exit status; success in place of `already`.
+fn show(name: &str, ended: io::Result<Output>, already: Code) -> Code {
     let ended = match ended {
         Ok(ended) => ended,
         Err(wrong) => {
@@ -124,8 +160,7 @@ fn show(name: &str, ended: io::Result<Output>) -> Code {
         complain(complaints.trim_end());
     }
     match code_of(&ended) {
-        // Another `up` was faster.
-        exit::ALREADY_UP => exit::OK,
+        code if code == already => exit::OK,
         code => code,
     }
 }
@@ -221,9 +256,13 @@ mod tests {
 
     #[test]
     fn exit_statuses_are_those_of_the_processes() {
-        assert_eq!(show("n", ended(exit::ALREADY_UP.number())), exit::OK);
-        assert_eq!(show("n", ended(11)).number(), 11);
-        assert_eq!(show("n", Err(io::Error::other("no"))), exit::INTERNAL);
+        let [up, down] = [Direction::Up, Direction::Down].map(Direction::already);
+        assert_eq!(show("n", ended(exit::ALREADY_UP.number()), up), exit::OK);
+        assert_eq!(show("n", ended(exit::NOT_UP.number()), down), exit::OK);
+        // `up --wait` of a tunnel that another command has taken down.
+        assert_eq!(show("n", ended(exit::NOT_UP.number()), up), exit::NOT_UP);
+        assert_eq!(show("n", ended(11), up).number(), 11);
+        assert_eq!(show("n", Err(io::Error::other("no")), down), exit::INTERNAL);
         assert_eq!(exit::OK.or(exit::PROFILE).or(exit::INTERNAL), exit::PROFILE);
     }
 

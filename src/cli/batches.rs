@@ -1,4 +1,4 @@
-//! Which profiles `up --autostart` may dial at the same time. No I/O.
+//! Which profiles `up --autostart` and `down --autostart` may take at the same time. No I/O.
 
 use ipnet::IpNet;
 

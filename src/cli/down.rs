@@ -17,10 +17,13 @@ use crate::{
 pub fn main(config: Option<&Path>, name: Option<&str>, json: bool) -> Code {
     match name {
         Some(name) => one(name, json),
-        None => autostart::each(config, |name| match one(name, json) {
-            exit::NOT_UP => exit::OK,
-            code => code,
-        }),
+        None => {
+            let process: &[&str] = if json { &["down", "--json"] } else { &["down"] };
+            autostart::down(config, process, |name| match one(name, json) {
+                exit::NOT_UP => exit::OK,
+                code => code,
+            })
+        }
     }
 }
 

@@ -50,7 +50,7 @@ fn autostart_continues_after_unreadable_profile() {
     });
 }
 
-/// Independent profiles are dialled at the same time, and shown in their order.
+/// Independent profiles are dialled at the same time, and shown in their order; taken down the last first.
 #[test]
 fn autostart_dials_independent_profiles_at_once() {
     in_resolver_world(|net| {
@@ -71,6 +71,11 @@ fn autostart_dials_independent_profiles_at_once() {
         assert!((0..6).all(|at| net.world.run(&["status", &format!("n{at}")]).status.success()));
         let output = net.world.run(&["down", "--autostart"]);
         assert!(output.status.success(), "{}", text(&output.stderr));
+        let lines = text(&output.stdout);
+        assert_eq!(
+            lines.lines().collect::<Vec<_>>(),
+            ["n5: down", "n4: down", "n3: down", "n2: down", "n1: down", "n0: down"]
+        );
         net.world.assert_state(&before);
     });
 }
