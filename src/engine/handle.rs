@@ -242,7 +242,7 @@ impl Engine {
                 Ok(message) => EngineOutput::Message(message),
                 Err(rule) => EngineOutput::Ended(format!("the engine sent an invalid message: {rule}")),
             },
-            Ok(None) => EngineOutput::Ended("the engine exited without a message".to_owned()),
+            Ok(None) => EngineOutput::Ended("the engine exited".to_owned()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => EngineOutput::Nothing,
             Err(error) => EngineOutput::Ended(format!("the engine's channel: {error}")),
         }
