@@ -63,9 +63,9 @@ fn one(config: Option<&Path>, name: &str, interval: Option<u32>) -> Code {
     let mut down = false;
     for line in subscription {
         match line {
-            Ok((text, line)) => {
-                down = matches!(line.event, Event::Down { .. });
-                match show(&text) {
+            Ok(event) => {
+                down = event.is_last;
+                match show(&event.text) {
                     Ok(()) => {}
                     Err(wrong) => return lost(&wrong),
                 }
@@ -123,11 +123,11 @@ fn follow(name: String, subscription: Subscription, sender: Sender<Message>) {
         let mut complaint = Some(unfinished(&name));
         for line in subscription {
             let text = match line {
-                Ok((text, line)) => {
-                    if matches!(line.event, Event::Down { .. }) {
+                Ok(event) => {
+                    if event.is_last {
                         complaint = None;
                     }
-                    text
+                    event.text
                 }
                 Err(wrong) => {
                     complaint = Some(format!("{name}: {wrong}"));

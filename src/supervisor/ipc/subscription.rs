@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
+use serde::Deserialize;
+
 use super::{
     client::{self, ClientError},
-    events::EventLine,
     messages::{Request, Response},
     subscribers::DEFAULT_INTERVAL,
 };
@@ -18,6 +19,27 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The longest line in bytes.
 const MAX_LINE: u64 = 1024 * 1024;
+
+/// An event as it was received.
+#[derive(Debug)]
+pub struct Received {
+    /// The line, without its end.
+    pub text: String,
+    /// Whether it is the tunnel's last one, `down`.
+    pub is_last: bool,
+}
+
+impl Received {
+    /// Reads the name of the event only: a newer supervisor may have members and events that this version does not know.
+    fn parse(text: String) -> io::Result<Self> {
+        #[derive(Deserialize)]
+        struct Named {
+            event: String,
+        }
+        let is_last = serde_json::from_slice::<Named>(text.as_bytes())?.event == "down";
+        Ok(Self { text, is_last })
+    }
+}
 
 /// The events of one tunnel.
 #[derive(Debug)]
@@ -53,22 +75,15 @@ impl Subscription {
 }
 
 impl Iterator for Subscription {
-    type Item = io::Result<(String, EventLine)>;
+    type Item = io::Result<Received>;
 
-    /// Waits for the next line, and returns it as text and parsed; `None` after the end.
+    /// Waits for the next line; `None` after the end.
     fn next(&mut self) -> Option<Self::Item> {
         let line = match self.first.take() {
             Some(line) => Ok(Some(line)),
             None => read_line(&mut self.reader),
         };
-        let parsed = |line: String| {
-            let event = serde_json::from_slice(line.as_bytes())?;
-            Ok((line, event))
-        };
-        match line {
-            Ok(line) => line.map(parsed),
-            Err(error) => Some(Err(error)),
-        }
+        line.transpose().map(|line| line.and_then(Received::parse))
     }
 }
 
@@ -84,6 +99,28 @@ fn read_line(reader: &mut BufReader<UnixStream>) -> io::Result<Option<String>> {
             Err(error) => return Err(error),
             Ok(0) => return Ok(None),
             Ok(_) => return Ok(Some(line.trim_end().to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::ipc::events::{Event, EventLine};
+
+    #[test]
+    fn last_event_is_known_and_unknown_events_are_passed_on() {
+        let down = EventLine::now("vpn", Event::Down { failure: None, problems: Vec::new() });
+        let note = EventLine::now("vpn", Event::Note { text: "down".to_owned() });
+        for (line, is_last) in [(down, true), (note, false)] {
+            let text = serde_json::to_string(&line).unwrap();
+            let received = Received::parse(text.clone()).unwrap();
+            assert_eq!((received.text, received.is_last), (text, is_last));
+        }
+        let newer = r#"{"time_ms":1,"name":"vpn","event":"renamed","to":{"name":"x"}}"#;
+        assert!(!Received::parse(newer.to_owned()).unwrap().is_last);
+        for cut in [&newer[..newer.len() - 1], "", "{}", "[]"] {
+            assert!(Received::parse(cut.to_owned()).is_err(), "{cut}");
         }
     }
 }
