@@ -19,8 +19,24 @@ use crate::ppp::{
 /// Longest frame from the daemon, in bytes; fits in an engine buffer behind a GRE header.
 pub const LONGEST: usize = 2000;
 
+/// In a build without external PPP it has no value, so that a type with such a field has none either, and the compiler leaves
+/// out the code for it.
+#[cfg(feature = "pppd")]
+pub struct InBuild;
+/// As above.
+#[cfg(not(feature = "pppd"))]
+pub enum InBuild {}
+
+/// The value, if there is one.
+#[cfg(feature = "pppd")]
+pub const IN_BUILD: Option<InBuild> = Some(InBuild);
+/// The value, if there is one.
+#[cfg(not(feature = "pppd"))]
+pub const IN_BUILD: Option<InBuild> = None;
+
 /// The daemon's side of a call.
 pub struct Bridge {
+    _in_build: InBuild,
     watch: Watch,
     /// The stream to the daemon, whose output the owner writes to the pty.
     pub stream: PppStream,
@@ -45,8 +61,9 @@ impl Bridge {
     /// Creates the bridge of a new call. `mtu_limit` is the largest PPP information field that the path
     /// carries, in bytes.
     #[must_use]
-    pub fn new(limits: Limits, mtu_limit: u16, now: Instant) -> Self {
+    pub fn new(in_build: InBuild, limits: Limits, mtu_limit: u16, now: Instant) -> Self {
         Self {
+            _in_build: in_build,
             watch: Watch::new(mtu_limit),
             stream: PppStream::new(LONGEST),
             counters: PppCounters::default(),
@@ -184,7 +201,7 @@ impl Bridge {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "pppd"))]
 mod tests {
     use std::time::Duration;
 
@@ -208,7 +225,7 @@ mod tests {
             network: 3 * second,
             stop: second,
         };
-        Bridge::new(limits, 1460, now)
+        Bridge::new(InBuild, limits, 1460, now)
     }
 
     fn ended(bridge: &mut Bridge) -> Option<DownReason> {

@@ -381,7 +381,9 @@ impl Engine {
         }
         self.session.after(now);
         self.send_frames(now);
-        self.write_pty();
+        if self.session.is_external() {
+            self.write_pty();
+        }
         match self.tcp.write(self.session.tcp_output()) {
             Ok(size) => {
                 if let Some(capture) = self.outgoing.capture.as_mut().filter(|_| size > 0) {

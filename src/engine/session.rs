@@ -36,6 +36,7 @@ use self::{
     ready_check::ReadyCheck,
 };
 use super::{
+    bridge::IN_BUILD,
     message::{LinkUp, Offers, PathMtu, PathSearchEnd, plain},
     spec::Spec,
     verdict::{self, Reached},
@@ -224,7 +225,7 @@ impl Session {
     /// Returns whether an external daemon runs PPP, on a pty.
     #[must_use]
     pub const fn is_external(&self) -> bool {
-        self.spec.external
+        IN_BUILD.is_some() && self.spec.external
     }
 
     /// Returns whether the tunnel's MTU follows the path, so that no packet has to be sent in fragments. With IPv6 the

@@ -7,7 +7,12 @@ use std::time::Instant;
 
 use super::{Session, SessionEvent, carrier::Carrier, wrong_calls::WrongCalls};
 use crate::{
-    engine::{bridge::Bridge, message::plain, ppp_side::PppSide, verdict},
+    engine::{
+        bridge::{Bridge, IN_BUILD},
+        message::plain,
+        ppp_side::PppSide,
+        verdict,
+    },
     failure::{Failure, FailureKind, Phase},
     ppp::link::Link,
     pptp::{
@@ -109,12 +114,15 @@ impl Session {
             },
             now,
         );
-        let link = if cfg!(feature = "pppd") && self.spec.external {
-            PppSide::External(Bridge::new(self.spec.limits, self.spec.mtu_limit, now))
-        } else {
-            let mut link = Link::new(config, now);
-            link.open(now);
-            PppSide::Builtin(link)
+        let link = match IN_BUILD {
+            Some(in_build) if self.spec.external => {
+                PppSide::External(Bridge::new(in_build, self.spec.limits, self.spec.mtu_limit, now))
+            }
+            _ => {
+                let mut link = Link::new(config, now);
+                link.open(now);
+                PppSide::Builtin(link)
+            }
         };
         self.gre_due = Some(now + self.spec.limits.gre);
         self.call = Some(Call {

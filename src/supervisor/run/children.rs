@@ -109,7 +109,11 @@ impl Children {
             Child::Engine(engine) => Some(engine.process().fds()),
         };
         let (channel, log) = process.map_or((None, None), |(channel, log)| (Some(channel), log));
-        let [ppp_log, ppp_end] = self.ppp.as_ref().map_or([None, None], External::fds);
+        // Not by as_ref(): the compiler leaves out the branch if an External has no value.
+        let [ppp_log, ppp_end] = match &self.ppp {
+            Some(ppp) => ppp.fds(),
+            None => [None, None],
+        };
         [channel, log, ppp_log, ppp_end]
     }
 
@@ -117,7 +121,10 @@ impl Children {
     pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
         let child = self.due.map(|due| (due, "time limit of the child"));
         let query = self.query_due.map(|due| (due, "no counters for status"));
-        let ppp = self.ppp.as_ref().and_then(External::next_timeout);
+        let ppp = match &self.ppp {
+            Some(ppp) => ppp.next_timeout(),
+            None => None,
+        };
         let lookup = match &self.child {
             Child::Lookup(lookup) => Some(lookup.next_timeout()),
             Child::None | Child::Engine(_) => None,
@@ -378,7 +385,10 @@ impl Children {
 
     /// Starts the external PPP, if there is one, when the call is up.
     pub fn start_ppp(&mut self) -> Result<(), Failure> {
-        self.ppp.as_mut().map_or(Ok(()), |ppp| ppp.start(&self.password))
+        match &mut self.ppp {
+            Some(ppp) => ppp.start(&self.password),
+            None => Ok(()),
+        }
     }
 
     /// Handles the engine's report that the link is up. With an external PPP, the kernel has to confirm it.
@@ -395,7 +405,10 @@ impl Children {
 
     /// Handles events of the external PPP: its log is readable, it has ended, its time has come.
     pub fn serve_ppp(&mut self, log: bool, ended: bool, phase: Phase) -> Result<Found, Failure> {
-        self.ppp.as_mut().map_or(Ok(None), |ppp| ppp.serve(log, ended, phase))
+        match &mut self.ppp {
+            Some(ppp) => ppp.serve(log, ended, phase),
+            None => Ok(None),
+        }
     }
 
     /// Handles a failure of the external PPP: stops the engine, unless it was asked to stop already.

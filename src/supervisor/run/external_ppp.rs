@@ -18,7 +18,10 @@ use std::{
 
 use crate::{
     apply::ppp_daemon,
-    engine::message::{LinkUp, plain},
+    engine::{
+        bridge::{IN_BUILD, InBuild},
+        message::{LinkUp, plain},
+    },
     failure::{Failure, FailureKind, Phase},
     os::{
         child::{self, Awaited},
@@ -50,18 +53,7 @@ const MAX_LOG_READ: usize = 64 * 1024;
 /// A link that is up, with the device of the external PPP.
 pub(in crate::supervisor) type Found = Option<(LinkUp, Option<String>)>;
 
-/// In a build without external PPP it has no value, so that an [`External`] has none either and the compiler leaves out its code.
-#[cfg(feature = "pppd")]
-struct InBuild;
-#[cfg(not(feature = "pppd"))]
-enum InBuild {}
-
-#[cfg(feature = "pppd")]
-const IN_BUILD: Option<InBuild> = Some(InBuild);
-#[cfg(not(feature = "pppd"))]
-const IN_BUILD: Option<InBuild> = None;
-
-/// The external PPP of one attempt. Dropping it ends the daemon.
+/// The external PPP of one attempt. Dropping it ends the daemon. It has no value in a build without it.
 pub(super) struct External {
     _in_build: InBuild,
     which: Daemon,
