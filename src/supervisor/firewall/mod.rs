@@ -29,7 +29,7 @@ use std::{
 
 use self::rules::Direction;
 pub use self::{
-    reading::Reading,
+    reading::{Reading, has_room_for_a_test},
     verdict::{HELPER_NOT_LOADED, explained},
 };
 use crate::{net::transport, os::cgroup, platform::Platform};

@@ -81,12 +81,9 @@ impl Reading {
                 self.tables.extend(iptables::parse(&listing));
             }
         }
-        let number = |name: &str| {
-            fs::read_to_string(format!("/proc/sys/net/netfilter/{name}")).ok()?.trim().parse::<u64>().ok()
-        };
         // Before Linux 6.0: every connection to port 1723 gets the helper.
         self.has_helper |= number("nf_conntrack_helper").is_some_and(|on| on != 0);
-        self.connections = number("nf_conntrack_count").zip(number("nf_conntrack_max"));
+        self.connections = connections();
     }
 
     fn pf(&mut self) {
@@ -127,6 +124,26 @@ impl Reading {
     pub(super) fn is_full(&self) -> bool {
         self.connections.is_some_and(|(count, most)| most > 0 && count >= most)
     }
+}
+
+fn number(name: &str) -> Option<u64> {
+    fs::read_to_string(format!("/proc/sys/net/netfilter/{name}")).ok()?.trim().parse().ok()
+}
+
+/// Returns how many connections the kernel tracks, and how many it has room for; `None` if it tracks none.
+fn connections() -> Option<(u64, u64)> {
+    number("nf_conntrack_count").zip(number("nf_conntrack_max"))
+}
+
+/// Returns whether the kernel has room for a connection beside those of a dial. In a table that is full but for the dial's, a
+/// packet of a test would take the place of one of them.
+pub fn has_room_for_a_test() -> bool {
+    is_roomy(connections())
+}
+
+/// The rest of a dial needs one for GRE.
+pub(super) fn is_roomy(connections: Option<(u64, u64)>) -> bool {
+    connections.is_none_or(|(count, most)| most == 0 || count.saturating_add(2) < most)
 }
 
 /// Returns whether a rule of a listing of nft(8) assigns the helper for PPTP.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{
+    reading::is_roomy,
     rules::{Packet, Table},
     verdict::told,
     walk::{culprit, passes, suspects},
@@ -389,6 +390,14 @@ fn probable_rule_is_not_the_only_cause_that_is_told() {
     assert!(told.contains("none filters what this process sends"), "{told}");
     assert!(told.contains("a full connection tracking table (17 of 65536 entries now)"), "{told}");
     assert!(other_causes(&reading, Some(2)).contains("process sends: 2)"));
+}
+
+#[test]
+fn test_packet_needs_room_for_the_dial_too() {
+    let table = |count| is_roomy(Some((count, 200)));
+    // None is tracked; without a limit; another packet beside GRE and the test; no other.
+    assert!(is_roomy(None) && is_roomy(Some((9, 0))) && table(197));
+    assert!(!table(198) && !table(200) && !table(250));
 }
 
 #[test]

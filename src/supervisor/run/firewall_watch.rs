@@ -73,6 +73,7 @@ impl FirewallWatch {
     pub fn expired(&mut self, now: Instant) -> Option<Failure> {
         let (_, traffic) = self.due.take_if(|(due, _)| *due <= now)?;
         if traffic == Traffic::TcpOut
+            && firewall::has_room_for_a_test()
             && let Some(path) = &self.path
             && let Finding::Blocked(found) = firewall::explain(traffic, path, None)
             && found.is_lasting
