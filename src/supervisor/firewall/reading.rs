@@ -141,7 +141,7 @@ pub fn has_room_for_a_test() -> bool {
     is_roomy(connections())
 }
 
-/// The rest of a dial needs one for GRE.
+/// Returns whether there is room for the test and for the GRE of the dial, with one place left.
 pub(super) fn is_roomy(connections: Option<(u64, u64)>) -> bool {
     connections.is_none_or(|(count, most)| most == 0 || count.saturating_add(2) < most)
 }
