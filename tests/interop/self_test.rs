@@ -30,6 +30,14 @@ fn clean_capture_passes(lab: &Lab) {
     let clear =
         check_capture(&pcap(lab, &[sccrq(), gre(1, &[&[0x00, 0x21][..], &ipv4(17, &udp())].concat())]));
     assert_eq!(clear.clear, 1, "a packet in clear is not counted");
+    // A query for a name from ports that tshark knows as those of HCrt and Manolito.
+    for port in [47_000_u16, 41_170] {
+        let query = b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\0\x04host\x06inside\x04test\0\0\x01\0\x01";
+        let header = [&port.to_be_bytes()[..], &[0, 53, 0, 8 + query.len() as u8, 0, 0]].concat();
+        let datagram = ipv4(17, &[&header[..], query].concat());
+        check_capture(&pcap(lab, &[sccrq(), gre(1, &[&[0x00, 0x21][..], &datagram].concat())]))
+            .assert_clean();
+    }
 }
 
 fn broken_capture_fails(lab: &Lab) {
@@ -48,7 +56,7 @@ fn broken_capture_fails(lab: &Lab) {
     for (packets, fault) in [
         // Found by tshark: an LCP option longer than its packet, a truncated control message, and so on.
         (vec![sccrq(), gre(1, &long_option)], "frame 2: Magic Number (option length = 200"),
-        (vec![tcp(&SCCRQ[..40])], "frame 1: malformed"),
+        (vec![tcp(&SCCRQ[..40])], "frame 1: malformed (raw:ip:tcp:pptp"),
         (vec![tcp(&wrong_cookie)], "frame 1: Incorrect Magic Cookie"),
         (vec![sccrq(), wrong_checksum], "frame 2: Bad checksum"),
         // Found by `check_capture`.
