@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use serde::Serialize;
+
 use super::{
     counted,
     exit::{self, Code},
@@ -101,7 +103,7 @@ fn show_stuck(name: &str, known: &Stuck) {
 fn stuck_to_json(name: &str, why: &ClientError) -> serde_json::Value {
     let mut value = serde_json::json!({ "name": name, "state": why.state(), "error": why.to_string() });
     if let (Some(object), Ok(serde_json::Value::Object(known))) =
-        (value.as_object_mut(), serde_json::to_value(client::stuck(name, why)))
+        (value.as_object_mut(), as_value(&client::stuck(name, why)))
     {
         object.extend(known);
     }
@@ -191,7 +193,12 @@ fn table(names: &BTreeSet<String>) {
 }
 
 fn to_json(status: &Status) -> serde_json::Value {
-    serde_json::to_value(status).unwrap_or_else(|error| serde_json::json!({ "error": error.to_string() }))
+    as_value(status).unwrap_or_else(|error| serde_json::json!({ "error": error.to_string() }))
+}
+
+/// As `serde_json::to_value`, by way of the text: a program for routers has the code that writes it already.
+fn as_value(status: &impl Serialize) -> serde_json::Result<serde_json::Value> {
+    serde_json::from_str(&serde_json::to_string(status)?)
 }
 
 /// Returns one line on a tunnel without a status.

@@ -67,7 +67,8 @@ steps! {
     RemoveDefault(RemoveDefaultStep),
     /// OpenBSD's `net.inet.gre.allow`.
     AllowGre(AllowGreStep),
-    /// A step of an external PPP.
+    /// A step of an external PPP. A build without it writes none, and `recover` names a line of one as unreadable.
+    #[cfg_attr(not(feature = "pppd"), serde(skip))]
     Ppp(PppStep),
     /// A step of policy routing or of the kill switch.
     Policy(PolicyStep),
